@@ -126,6 +126,7 @@ EDGES: Sequence[str] = """
     report.report
     run_folder
     service.api_keys
+    service.incidents
     service.raw_logs
     service.server
     service.web_page

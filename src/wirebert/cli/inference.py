@@ -238,6 +238,19 @@ def add_serve(commands: Commands) -> None:
         metavar="N",
         help="queue length; more requests get status 503 (default: %(default)s)",
     )
+    serve.add_argument(
+        "--incidents",
+        type=Path,
+        metavar="FILE",
+        help="show the incidents of `monitor --to FILE,write=incidents` on the page",
+    )
+    serve.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="FILE",
+        help="file that marks on incidents are appended to; marking needs a key (default: "
+        "INCIDENTS.feedback.jsonl)",
+    )
     add_allow_absent(serve)
     add_verdict_options(serve)
 

@@ -176,6 +176,12 @@ def _add_report(commands: Commands) -> None:
         metavar="FILE.html",
         help="write the page of the run, or of the comparison, to this file",
     )
+    report.add_argument(
+        "--redact",
+        action="store_true",
+        help="leave out addresses, names, times, payloads and paths, so that the page can be shown around "
+        "(default file: RUN/report-redacted.html)",
+    )
 
 
 def _add_datasets(commands: Commands) -> None:

@@ -161,7 +161,10 @@ def serve(options: argparse.Namespace) -> None:
     from wirebert.service import server as service
 
     bound_heap()
-    server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    server = {
+        name: getattr(options, name)
+        for name in ("host", "port", "keys", "allow_anonymous", "incidents", "feedback")
+    }
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
     detector = _detector(options)
     tell(_threshold_findings(detector, options))

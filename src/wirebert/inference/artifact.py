@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ class Artifact:
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
     sha256: str = ""
     """Names the model as it was loaded, without its exports; empty for one that was not saved."""
+    name: str = ""
+    """The folder that it was loaded from; for RUN/model the run."""
+    saved: str = ""
+    """Date on which that folder was written, as in 2026-01-31."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -198,6 +203,8 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             else None,
             novelty=_read_novelty(folder, manifest),
             sha256=_name_of(manifest),
+            name=_run_name(folder),
+            saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:
@@ -214,6 +221,11 @@ def _name_of(manifest: Mapping[str, Any]) -> str:
     """The sha256 of the manifest without exports, which give the same verdicts."""
     files = {name: about for name, about in manifest["files"].items() if name not in _EXPORT_FILES}
     return seal_of({**manifest, "files": files, "exports": {}})
+
+
+def _run_name(folder: Path) -> str:
+    whole = folder.resolve()
+    return whole.parent.name if whole.name == "model" and whole.parent.name else whole.name
 
 
 _UNREADABLE = (

@@ -189,6 +189,11 @@ class Detector:
         return self._backend.name
 
     @property
+    def threshold(self) -> float | None:
+        """Alert score from which a flow raises an alert; None without one."""
+        return self._limits[0]
+
+    @property
     def schema(self) -> FlowSchema:
         """The columns that the model reads; a table may lack some of them."""
         return self.artifact.schema

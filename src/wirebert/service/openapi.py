@@ -1,7 +1,7 @@
 """Descriptions of the service: the model, and an OpenAPI document for this model and these limits."""
 
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -9,7 +9,10 @@ import wirebert
 from wirebert.data.findings import CODES, SEVERITIES
 from wirebert.inference.detector import Detector
 from wirebert.inference.verdicts import SCHEMA_VERSION
+from wirebert.serialization import to_builtins
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT, body_types
+from wirebert.service.examples import Examples, as_csv
+from wirebert.service.headers import ANSWERED
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
@@ -18,6 +21,17 @@ WITHOUT_HISTORY: Final = (
     "Flows whose context may lack earlier flows, which the request does not hold; 0 without context features."
 )
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
+_SENTENCES: Final = {
+    400: "the header Host must name this machine",
+    401: "expected the header `Authorization: Bearer KEY` with a valid key",
+    406: f"the answer can be {', '.join(ANSWERED)}, set Accept to one of them",
+    408: "the body did not come within 20 s",
+    413: "expected a body of at most 8 MB",
+    415: f"expected the content type {', '.join((JSON, JSON_LINES, CSV, TEXT, ARROW))}, in UTF-8",
+    422: "expected explain=alerts or explain=none",
+    503: "too many requests in the queue; retry later",
+}
+"""An error of each status."""
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
     401: "The key is missing or invalid.",
@@ -30,16 +44,22 @@ _REASONS: Final = {
 }
 
 
-def about_model(detector: Detector) -> dict[str, object]:
-    """The answer of `GET /v1/model`: columns that the model reads, and its classes."""
+def about_model(detector: Detector, examples: Examples) -> dict[str, object]:
+    """The answer of `GET /v1/model`: name, date, threshold, classes, columns and a made-up flow."""
     artifact = detector.artifact
+    operating = artifact.operating_point
     return {
+        "name": artifact.name,
+        "saved": artifact.saved,
+        "threshold": detector.threshold,
+        "findings": to_builtins(operating.findings(detector.fpr)) if operating else [],
         "wirebert": wirebert.__version__,
         "trained_with": str(artifact.origin.get("wirebert", "")),
         "classes": list(detector.classes),
         "benign": artifact.classes.benign,
         "parameters": detector.num_parameters,
         "backend": detector.backend,
+        "sample": examples.flow,
         "has_context": artifact.schema.context is not None,
         "columns": [
             {"name": column.name, "kind": str(column.kind), "is_feature": column.is_feature}
@@ -48,14 +68,45 @@ def about_model(detector: Detector) -> dict[str, object]:
     }
 
 
-def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str, object]:
-    """The OpenAPI document, version 3.1."""
+def document(
+    detector: Detector, limits: Limits, examples: Examples, *, needs_key: bool, answer: object = None
+) -> dict[str, object]:
+    """The OpenAPI document, version 3.1; `answer` is the answer to the flow of the examples."""
+
+    def failures(*statuses: int) -> dict[str, object]:
+        return {
+            str(status): {
+                "description": _REASONS[status],
+                "content": {
+                    JSON: {"schema": _ERROR, "example": examples.refusal(status, _SENTENCES[status])}
+                },
+            }
+            for status in statuses
+        }
+
+    key: Json = {"security": [{"key": []}]} if needs_key else {}
+    refused = failures(400, *([401] if needs_key else []))
+    score = _score(limits, examples, answer)
+    score_failures = {**refused, **failures(406, 408, 413, 415, 422, 503)}
     paths: dict[str, object] = {
-        "/v1/score": {"post": _score(limits, needs_key=needs_key)},
-        "/v1/model": {"get": _get("Columns and classes of the model.", "Model", needs_key=needs_key)},
-        "/healthz": {"get": _get("The process answers.", "Status")},
-        "/readyz": {"get": _get("Whether a request would be accepted now.", "Status", 503)},
-        "/metrics": {"get": _text("Metrics for Prometheus.", needs_key=needs_key)},
+        "/v1/score": {"post": {**score, "responses": {**score["responses"], **score_failures}, **key}},
+        "/v1/model": {
+            "get": {**_get("Name, columns and classes of the model.", _json("Model"), refused), **key}
+        },
+        "/healthz": {"get": _get("The process answers.", _json("Status"), failures(400))},
+        "/readyz": {
+            "get": _get("Whether a request would be accepted now.", _json("Status"), failures(400, 503))
+        },
+        "/metrics": {
+            "get": {
+                **_get(
+                    "Metrics for Prometheus.",
+                    {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}},
+                    refused,
+                ),
+                **key,
+            }
+        },
     }
     components: dict[str, object] = {"schemas": _schemas(detector, limits)}
     if needs_key:
@@ -83,15 +134,18 @@ def public_part(document: Json) -> Json:
     }
 
 
-def _score(limits: Limits, *, needs_key: bool) -> Json:
-    text = {"schema": {"type": "string", "maxLength": limits.max_body_bytes}}
-    verdicts = {"$ref": "#/components/schemas/Verdicts"}
+def _score(limits: Limits, examples: Examples, answer: object) -> dict[str, Any]:
+    schema = {"type": "string", "maxLength": limits.max_body_bytes}
+    as_text = as_csv(examples.flow)
+    as_json = msgspec.json.encode(examples.flow).decode() + "\n"
+    verdicts: Json = {"schema": {"$ref": "#/components/schemas/Verdicts"}}
     return {
         "summary": "Verdicts on flows, in input order.",
         "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict` on "
         "a file with the same content. The raw log of a sensor (Zeek, Suricata, nfdump, Argus) is recognised "
         f"under every content type of text; {TEXT} is for any text that `wirebert predict` reads. A request "
-        "with fewer than half of the features of the model is refused.",
+        "with fewer than half of the features of the model is refused. The header Accept chooses the content "
+        "type of the answer.",
         "parameters": [
             {
                 "name": "explain",
@@ -104,10 +158,13 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
         "requestBody": {
             "required": True,
             "content": {
-                JSON: {"schema": {"$ref": "#/components/schemas/Flows"}},
-                JSON_LINES: text,
-                CSV: text,
-                TEXT: text,
+                CSV: {"schema": schema, "example": as_text},
+                JSON: {
+                    "schema": {"$ref": "#/components/schemas/Flows"},
+                    "example": {"flows": [examples.flow]},
+                },
+                JSON_LINES: {"schema": schema, "example": as_json},
+                TEXT: {"schema": schema, "example": as_text},
                 ARROW: {"schema": {"type": "string", "format": "binary"}},
             },
         },
@@ -116,14 +173,13 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
                 "description": "One verdict per flow.",
                 "headers": _headers(),
                 "content": {
-                    JSON: {"schema": verdicts},
+                    JSON: verdicts if answer is None else {**verdicts, "example": answer},
                     JSON_LINES: {"schema": {"type": "string"}},
+                    CSV: {"schema": {"type": "string"}},
                     ARROW: {"schema": {"type": "string", "format": "binary"}},
                 },
             },
-            **_failures(400, *([401] if needs_key else []), 406, 408, 413, 415, 422, 503),
         },
-        **({"security": [{"key": []}]} if needs_key else {}),
     }
 
 
@@ -143,35 +199,12 @@ def _headers() -> Json:
     }
 
 
-def _get(summary: str, schema: str, *statuses: int, needs_key: bool = False) -> Json:
-    ok = {
-        "description": "OK.",
-        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-    return {
-        "summary": summary,
-        "responses": {"200": ok, **_failures(400, *([401] if needs_key else []), *statuses)},
-        **({"security": [{"key": []}]} if needs_key else {}),
-    }
+def _get(summary: str, content: Json, failures: Json) -> dict[str, object]:
+    return {"summary": summary, "responses": {"200": {"description": "OK.", "content": content}, **failures}}
 
 
-def _text(summary: str, *, needs_key: bool) -> Json:
-    content = {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}
-    return {
-        "summary": summary,
-        "responses": {
-            "200": {"description": "OK.", "content": content},
-            **_failures(400, *([401] if needs_key else [])),
-        },
-        **({"security": [{"key": []}]} if needs_key else {}),
-    }
-
-
-def _failures(*statuses: int) -> dict[str, object]:
-    return {
-        str(status): {"description": _REASONS[status], "content": {JSON: {"schema": _ERROR}}}
-        for status in statuses
-    }
+def _json(schema: str) -> Json:
+    return {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
@@ -202,17 +235,29 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
             "required": ["flows", "invalid_values", "findings", "flows_without_history"],
             "additionalProperties": False,
         },
-        "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+        "Error": {
+            "type": "object",
+            "properties": {
+                "error": {"type": "string"},
+                "example": {"type": "string", "description": "A request that would be answered."},
+            },
+            "required": ["error"],
+        },
         "Status": {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]},
         "Model": {
             "type": "object",
             "properties": {
+                "name": {"type": "string", "description": "Folder of the run or model."},
+                "saved": {"type": "string", "description": "Date of the model, as in 2026-01-31."},
+                "threshold": {"type": ["number", "null"], "description": "Alert score of an alert."},
+                "findings": {"type": "array", "items": _finding()},
+                "sample": {"type": "object", "description": "A made-up flow of usual values."},
                 "classes": {"type": "array", "items": {"type": "string"}},
                 "benign": {"type": ["string", "null"]},
                 "backend": {"type": "string"},
                 "columns": {"type": "array", "items": {"type": "object"}},
             },
-            "required": ["classes", "benign", "backend", "columns"],
+            "required": ["name", "saved", "threshold", "classes", "benign", "backend", "columns", "sample"],
         },
     }
 

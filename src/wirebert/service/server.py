@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from typing import Final
 
 import uvicorn
 
+from wirebert.console import warn
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.app import create_app
 from wirebert.service.connections import bounded_protocol
 from wirebert.service.handlers import RequestHandler
+from wirebert.service.incidents import Incidents
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
 from wirebert.service.request_heads import MAX_HEAD_BYTES
@@ -44,6 +47,12 @@ class ServerConfig:
 
     allow_anonymous: bool = False
     """Whether other machines may send requests without a key."""
+
+    incidents: Path | None = None
+    """File of incidents, as a monitor writes them, to show; None: the page shows none."""
+
+    feedback: Path | None = None
+    """File of marks; None: beside the incidents."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -69,13 +78,14 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
         keys = ApiKeys(config.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
         require_keys(config, keys, f"--host {config.host}")
         handler = RequestHandler(detector, limits)
+        incidents = None if config.incidents is None else Incidents(config.incidents, config.feedback)
         with listen(config) as listener:
             handler.warm_up()
             hosts = (
                 frozenset({"localhost", "127.0.0.1", "[::1]", config.host}) if config.is_loopback else None
             )
             uvicorn_config = uvicorn.Config(
-                create_app(handler, limits, keys, hosts),
+                create_app(handler, limits, keys, hosts, incidents),
                 http=bounded_protocol(limits),
                 ws="none",
                 lifespan="on",
@@ -94,6 +104,10 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
             listener.listen(limits.max_connections)  # from now on, connections wait and are not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
+            if sys.stderr.isatty():
+                host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
+                url = f"http://{host}:{address[1]}/"
+                warn(f"listening on {url} (the API: {url}docs); Ctrl-C ends it")
             with _ignore_second_signal():
                 uvicorn.Server(uvicorn_config).run(sockets=[listener])
             LOG.info("stopped")

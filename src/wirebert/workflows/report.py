@@ -1,5 +1,6 @@
 """From the metrics of a detector to its report: files in the run folder, and tables on the terminal."""
 
+import json
 import shlex
 import sys
 import time
@@ -33,7 +34,7 @@ from wirebert.report.report import (
     write_json,
 )
 from wirebert.report.terminal import print_report
-from wirebert.run_folder import RunFolder
+from wirebert.run_folder import MANIFEST, RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation_config import DistillationConfig
@@ -168,7 +169,18 @@ def evaluation_report(
         settings=cast(dict[str, object], origin.get("settings", {})),
         versions=versions(),
         hardware=hardware(),
+        date=now(),
     )
+
+
+def now() -> str:
+    """The time of a report."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def model_hash(model: Path) -> str:
+    """The hash in the manifest of a model folder."""
+    return str(json.loads((model / MANIFEST).read_text(encoding="utf-8"))["sha256"])
 
 
 def record_evaluation(
@@ -192,14 +204,15 @@ def write_report(report: Report, folder: RunFolder, card: str | None = None) -> 
     charts = run_charts(report, _history(folder))
     pictures = draw(charts)
     write_pictures(pictures, folder.plots)
-    write_page(report, folder.report_html, charts, pictures)
+    write_page(report, folder.report_html, charts, pictures, run=printable_name(folder.path))
     write_json(report, folder.report_json)
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
     """Write the page of a finished run to `path`, from its folder, which is not changed."""
     charts = run_charts(report, _history(folder))
-    write_page(report, path, charts, draw(charts))
+    run = "RUN" if report.is_redacted else printable_name(folder.path)
+    write_page(report, path, charts, draw(charts), run=run)
 
 
 def _history(folder: RunFolder) -> History | None:

@@ -29,6 +29,7 @@ from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
 from wirebert.model.config import resolve
+from wirebert.report.columns import ColumnDrift, column_drift, describe_columns
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
@@ -42,6 +43,8 @@ from wirebert.workflows.report import (
     RunLog,
     command_line,
     data_section,
+    model_hash,
+    now,
     show_data,
     show_findings,
     show_report,
@@ -90,11 +93,13 @@ def train(
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
     baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
-    findings = check_tests(run, data, tests, fits, log)
+    findings, drift = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
+    columns = describe_columns(data.profile.sample.table, data.flows.schema, data.classes)
+    report = replace(report, columns=replace(columns, drift=drift))
     write_report(report, folder, card=model_card(artifact, report))
     folder.discard_working_files()
     show_report(report, folder, console)
@@ -222,6 +227,8 @@ def run_report(
         hardware=hardware(),
         training={"parameters": num_parameters, **trained.result.to_report()},
         timing=log.seconds,
+        date=now(),
+        model_sha256=model_hash(folder.model),
         baselines=baselines,
         teacher=teacher_gap,
     )
@@ -233,18 +240,20 @@ def check_tests(
     tests: Sequence[FlowSubset],
     fits: Mapping[str, TrafficFit],
     log: RunLog,
-) -> tuple[Finding, ...]:
+) -> tuple[tuple[Finding, ...], dict[str, tuple[ColumnDrift, ...]]]:
     """Findings on test files: whether they fit the model and rows left out of metrics, which are printed too,
-    and drift from the training file."""
+    and drift from the training file; and the drift of each column."""
     findings: list[Finding] = []
+    drift: dict[str, tuple[ColumnDrift, ...]] = {}
     for test in tests:
         profile = profile_table(test.flows)
         found = [*fits[test.name].findings, *check_unscored_rows(profile, data.classes)]
         unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
+        drift[test.name] = column_drift(data.profile.sample.table, profile.sample.table, data.flows.schema)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
-    return tuple(findings)
+    return tuple(findings), drift
 
 
 def open_tests(run: RunConfig, schema: FlowSchema) -> list[FlowSubset]:
