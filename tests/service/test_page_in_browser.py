@@ -208,8 +208,10 @@ def incident(name: str, kind: str, source: str, severity: int) -> str:
     event = {
         "event": f"incident_{kind}", "number": 1, "reason": "", "incident_id": name, "source": source,
         "class_name": "probe" if severity > 50 else "<img src=x onerror=alert(1)>", "severity": severity,
-        "first_s": 1772409605.0, "last_s": 1772409700.0, "num_flows": severity, "num_destinations": 3, "num_ports": 1,
-        "peak_score": 0.9, "joint_score": 0.99, "evidence": ["dst_port:22 (+3.1)"], "examples": [{"uid": f"C{name}"}],
+        "first_s": 1772409605.0, "last_s": 1772409700.0, "num_flows": severity,
+        "num_destinations": 3, "num_ports": 1,
+        "peak_score": 0.9, "joint_score": 0.99, "evidence": ["dst_port:22 (+3.1)"],
+        "examples": [{"uid": f"C{name}"}],
     }  # fmt: skip
     return json.dumps(event) + "\n"
 
@@ -250,7 +252,7 @@ def test_incidents_are_filtered_sorted_opened_and_marked_by_keyboard(
         headers={"Authorization": "Bearer " + "k" * 20, "Origin": "http://evil.example"},
     )
     assert (foreign.status, "Origin" in foreign.text()) == (403, True)
-    assert visit.said[1:] == []  # the first answer is 401: a key is needed
+    assert all("401" in text for text in visit.said)  # before the key was there
     visit.context.close()
 
 

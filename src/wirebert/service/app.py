@@ -161,14 +161,15 @@ class Service:
         return JSONResponse(self.about)
 
     async def list_incidents(self, request: Request) -> Response:
-        """`GET /v1/incidents`: those of the monitor's file."""
+        """`GET /v1/incidents`: those of the monitor's file; null where none is shown."""
         self._authorise(request)
-        incidents = self._require_incidents()
-        return JSONResponse({"incidents": await asyncio.to_thread(incidents.latest)})
+        found = None if self.incidents is None else await asyncio.to_thread(self.incidents.latest)
+        return JSONResponse({"incidents": found})
 
     async def mark_incident(self, request: Request) -> Response:
         """`POST /v1/marks`: what somebody says of an incident. Needs a key, and comes from our own page."""
-        incidents = self._require_incidents()
+        if self.incidents is None:
+            raise HTTPException(404, "no incidents are shown; start the service with --incidents FILE")
         if not self.keys.are_needed:
             raise HTTPException(403, "marks need a key; start the service with --keys")
         self._authorise(request)
@@ -182,14 +183,9 @@ class Service:
         finally:
             held.give_back()
         by = f"key {hashlib.sha256(bearer_key(request).encode()).hexdigest()[:8]}"
-        if not await asyncio.to_thread(incidents.mark, said, by):
+        if not await asyncio.to_thread(self.incidents.mark, said, by):
             raise HTTPException(404, "there is no such incident")
         return JSONResponse({"status": "ok"})
-
-    def _require_incidents(self) -> Incidents:
-        if self.incidents is None:
-            raise HTTPException(404, "no incidents are shown; start the service with --incidents FILE")
-        return self.incidents
 
     async def metrics_text(self, request: Request) -> Response:
         """`GET /metrics`."""

@@ -22,14 +22,15 @@
 
   async function load() {
     const response = await fetch("/v1/incidents", { headers: headers({}) });
-    if (response.status === 404) return;
+    const answer = await response.json();
+    if (response.ok && answer.incidents === null) return;
     at("incidents").hidden = false;
     if (!response.ok) {
       at("key-label").hidden = false;
       tell("Incidents need the API key: enter it above, then refresh.");
       return;
     }
-    view.incidents = (await response.json()).incidents;
+    view.incidents = answer.incidents;
     drawIncidents();
   }
 
