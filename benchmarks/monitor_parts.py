@@ -77,7 +77,7 @@ class Monitor:
             assert self._process.poll() is None, (self.folder / "stderr").read_text()[-2_000:]
             return False
         values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        if "wirebert_monitor_lag_num_behind{" not in text:
+        if "wirebert_monitor_flows_total{" not in text:
             return False
         numbers = Counter[str]()
         for name, value in values:
@@ -173,3 +173,209 @@ def tell_counts(path: Path) -> dict[str, int]:
     return dict(
         Counter(line.split(": ")[1] for line in lines if line.startswith("wirebert: ") and ": " in line[10:])
     )
+
+
+BROKER = """
+import sys
+from confluent_kafka import Producer
+producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 0})
+print(*(f"{one.host}:{one.port}" for one in producer.list_topics(timeout=30).brokers.values()), flush=True)
+sys.stdin.read()
+"""
+
+
+def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]:
+    """The same through Kafka, in and out. The broker is librdkafka's mock, which forgets what is not read soon, so
+    messages are sent as fast as they are scored."""
+    from confluent_kafka import Consumer
+
+    with (
+        tempfile.TemporaryDirectory(prefix="wirebert-monitor-") as place,
+        subprocess.Popen(
+            [sys.executable, "-c", BROKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as broker,
+    ):
+        assert broker.stdout is not None
+        address, folder, chance = broker.stdout.readline().strip(), Path(place), random.Random(1)
+        blocks = conn_lines(folder, num_flows)
+        names = next(blocks)[5].decode().split("\t")[1:]
+        names[-1] = names[-1].strip()
+        source = f"kafka://{address}/flows?group=g&session.timeout.ms=6000"
+        target = f"kafka://{address}/verdicts,format=verdicts,write=flows"
+        monitor = Monitor(folder, model, source, "--to", target, "--state", "state", "--heartbeat", "5")
+        ids: dict[str, set[str]] = {}
+        num_received, is_over = 0, threading.Event()
+
+        def receive() -> None:
+            nonlocal num_received
+            config = {"bootstrap.servers": address, "group.id": "r", "auto.offset.reset": "earliest"}
+            consumer = Consumer({**config, "session.timeout.ms": 6_000})
+            consumer.subscribe(["verdicts"])
+            while not is_over.is_set():
+                for message in consumer.consume(5_000, 0.2):
+                    if message.error() is None:
+                        row = json.loads(message.value() or b"")
+                        ids.setdefault(row["uid"], set()).add(row["event_id"])
+                        num_received += 1
+            consumer.close()
+
+        sink, sent = KafkaSink(KafkaPlace.parse(f"kafka://{address}/flows")), 0
+        sink.write([b"{}"])  # makes the topic; is set aside
+        reader = threading.Thread(target=receive)
+        reader.start()
+        monitor.start()
+        started, kills, next_kill = time.perf_counter(), 0, 0.0
+        messages = (
+            json.dumps(
+                {k: v for k, v in zip(names, line.decode().rstrip("\n").split("\t"), strict=True) if v != "-"}
+            ).encode()
+            for block in blocks
+            for line in block
+        )
+        while len(ids) < num_flows and time.perf_counter() - started < 1_200:
+            while sent - len(ids) < 40_000 and (
+                some := [m for m, _ in zip(messages, range(2_000), strict=False)]
+            ):
+                sink.write(some)
+                sent += len(some)
+            time.sleep(0.2)
+            if not monitor.look():
+                continue
+            next_kill = next_kill or time.monotonic() + chance.uniform(1, 6)
+            if kills < num_kills and time.monotonic() > next_kill:
+                monitor.kill()
+                kills, next_kill = kills + 1, 0.0
+                monitor.start()
+        seconds = time.perf_counter() - started
+        monitor.kill(signal.SIGTERM)
+        is_over.set()
+        reader.join()
+        broker.kill()
+        return {
+            "flows": num_flows,
+            "seconds": round(seconds, 1),
+            "kills": kills,
+            "lost": num_flows - len(ids),
+            "received": num_received,
+            "flows with two ids": sum(len(found) > 1 for found in ids.values()),
+            "most messages behind": max(lag for lag, _ in monitor.lags),
+        }
+
+
+class Receiver:
+    """Takes syslog messages over TCP, or refuses, dawdles and hangs up."""
+
+    def __init__(self) -> None:
+        self.uids, self.num_messages, self.mood = set[str](), 0, "up"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.is_over = False
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.is_over = True
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while not self.is_over:
+            if self.mood == "refused":
+                time.sleep(0.1)
+                continue
+            with socket.create_server(("127.0.0.1", self.port)) as server:
+                server.settimeout(0.2)
+                while not self.is_over and self.mood != "refused":
+                    try:
+                        connection, _ = server.accept()
+                    except TimeoutError:
+                        continue
+                    with connection:
+                        self._read(connection)
+
+    def _read(self, connection: socket.socket) -> None:
+        connection.settimeout(0.2)
+        held, until = b"", time.monotonic() + (0.7 if self.mood == "flapping" else 1e9)
+        mood = self.mood
+        while not self.is_over and self.mood == mood and time.monotonic() < until:
+            if mood == "slow":
+                time.sleep(0.2)
+            try:
+                chunk = connection.recv(4_096 if mood == "slow" else 1 << 20)
+            except TimeoutError:
+                continue
+            if not chunk:
+                return
+            held += chunk
+            while True:
+                size, blank, rest = held.partition(b" ")
+                if not blank or len(rest) < int(size):
+                    break
+                message, held = rest[: int(size)], rest[int(size) :]
+                self.uids.add(json.loads(message[message.index(b"{") :])["uid"])
+                self.num_messages += 1
+
+
+def sinks_part(model: Path, seconds: float) -> dict[str, object]:
+    """A receiver that is refused, slow and flapping in turn, while flows come at a steady rate."""
+    with tempfile.TemporaryDirectory(prefix="wirebert-monitor-") as place:
+        folder, receiver = Path(place), Receiver()
+        blocks = conn_lines(folder, BLOCK)
+        log = folder / "conn.log"
+        log.write_bytes(b"".join(next(blocks)))
+        target = f"syslog+tcp://127.0.0.1:{receiver.port},format=verdicts,write=flows"
+        monitor = Monitor(
+            folder, model, "conn.log", "--to", target, "--to", "flows.jsonl", "--state", "state"
+        )
+        monitor.start()
+        while not (folder / "state" / "monitor.state").exists():
+            time.sleep(0.1)
+        rows, num_sent, started = next(blocks), 0, time.monotonic()
+        moods = ("refused", "up", "slow", "flapping", "refused", "flapping", "slow", "up")
+        while (elapsed := time.monotonic() - started) < seconds:
+            receiver.mood = moods[int(elapsed / seconds * len(moods))]
+            with log.open("ab") as file:
+                file.write(b"".join(rows[num_sent : num_sent + 20]))
+            num_sent += 20
+            time.sleep(0.1)
+            monitor.look()
+        receiver.mood, patience = "up", time.monotonic() + 120
+        while len(receiver.uids) < num_sent and time.monotonic() < patience:
+            time.sleep(0.5)
+            monitor.look()
+        monitor.kill(signal.SIGTERM)
+        receiver.close()
+        flows = written(folder, "flows.jsonl")
+        return {
+            "flows": num_sent,
+            "seconds": seconds,
+            "lost by the receiver": num_sent - len(receiver.uids),
+            "messages": receiver.num_messages,
+            "without a verdict in the file": num_sent - len(flows),
+            "verdicts twice in the file": sum(count > 1 for count in flows.values()),
+            "told": tell_counts(folder / "stderr"),
+            "resident MB, first and last look": [
+                round(monitor.resident_mb[0]),
+                round(monitor.resident_mb[-1]),
+            ],
+        }
+
+
+def speed_part(model: Path, num_flows: int) -> dict[str, object]:
+    """Flows a second from a log to ECS lines, of flows that are there when the monitor starts."""
+    with tempfile.TemporaryDirectory(prefix="wirebert-monitor-") as place:
+        folder = Path(place)
+        (folder / "conn.log").write_bytes(
+            b"".join(b"".join(block) for block in conn_lines(folder, num_flows))
+        )
+        target = "events.jsonl,format=ecs,write=flows+incidents"
+        monitor = Monitor(folder, model, "conn.log", "--to", target, "--state", "state")
+        monitor.start()
+        while not (monitor.look() and monitor.flows):
+            time.sleep(0.05)
+        first, start = monitor.flows, time.perf_counter()
+        while monitor.flows < num_flows and time.perf_counter() - start < 600:
+            time.sleep(0.2)
+            monitor.look()
+        rate = (monitor.flows - first) / (time.perf_counter() - start)
+        monitor.kill(signal.SIGTERM)
+        return {"flows": num_flows, "flows/s": round(rate)}

@@ -34,7 +34,7 @@ from wirebert.inference.predictions import predict_blocks
 _WINDOW_ROWS = 10_000
 """Rows over which the share of rows that are set aside is taken, again and again."""
 _WARNING_S = 60.0
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = 4 << 20
 """Most bytes that are scored at a time, and longest line."""
 
 
