@@ -130,19 +130,19 @@ def monitor_part(model: Path, num_flows: int, num_kills: int) -> dict[str, objec
 
         writer = threading.Thread(target=grow)
         writer.start()
-        next_kill = 0.0
+        longest = 3 * num_flows // max(1, num_kills)
+        next_kill = chance.randint(0, longest)
         while True:
             time.sleep(0.5)
             if not monitor.look():
                 continue
-            next_kill = next_kill or time.monotonic() + chance.uniform(1, 8)
-            if lives < num_kills and time.monotonic() > next_kill:
+            if lives < num_kills and (monitor.flows > next_kill or monitor.lags[-1][0] == 0):
                 monitor.kill()
                 lives += 1
                 if lives % 5 == 0 and (folder / "flows.jsonl").exists():
                     (folder / "flows.jsonl").rename(folder / f"flows.jsonl.{lives}")
                 monitor.start()
-                next_kill = 0.0
+                next_kill = chance.randint(0, longest)
             elif lives == num_kills and is_written.is_set() and monitor.lags[-1][0] == 0:
                 break
         seconds = time.perf_counter() - started
@@ -224,7 +224,8 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
         reader = threading.Thread(target=receive)
         reader.start()
         monitor.start()
-        started, kills, next_kill = time.perf_counter(), 0, 0.0
+        started, kills, longest = time.perf_counter(), 0, 3 * num_flows // max(1, num_kills)
+        next_kill = chance.randint(0, longest)
         messages = (
             json.dumps(
                 {k: v for k, v in zip(names, line.decode().rstrip("\n").split("\t"), strict=True) if v != "-"}
@@ -241,10 +242,9 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
             time.sleep(0.2)
             if not monitor.look():
                 continue
-            next_kill = next_kill or time.monotonic() + chance.uniform(1, 6)
-            if kills < num_kills and time.monotonic() > next_kill:
+            if kills < num_kills and monitor.flows > next_kill:
                 monitor.kill()
-                kills, next_kill = kills + 1, 0.0
+                kills, next_kill = kills + 1, chance.randint(0, longest)
                 monitor.start()
         seconds = time.perf_counter() - started
         monitor.kill(signal.SIGTERM)

@@ -13,6 +13,7 @@ from wirebert.serialization import to_builtins
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT, body_types
 from wirebert.service.examples import Examples, as_csv
 from wirebert.service.headers import ANSWERED
+from wirebert.service.incidents import MARKS
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
@@ -23,6 +24,8 @@ WITHOUT_HISTORY: Final = (
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _SENTENCES: Final = {
     400: "the header Host must name this machine",
+    403: "expected the header Origin of this service",
+    404: "there is no such incident",
     401: "expected the header `Authorization: Bearer KEY` with a valid key",
     406: f"the answer can be {', '.join(ANSWERED)}, set Accept to one of them",
     408: "the body did not come within 20 s",
@@ -35,6 +38,8 @@ _SENTENCES: Final = {
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
     401: "The key is missing or invalid.",
+    403: "The service has no keys, or the request comes from another page.",
+    404: "There is no such incident, or none are shown.",
     406: "Accept names no content type that the service writes.",
     408: "The body did not arrive in time.",
     413: "The body exceeds a limit.",
@@ -93,6 +98,7 @@ def document(
         "/v1/model": {
             "get": {**_get("Name, columns and classes of the model.", _json("Model"), refused), **key}
         },
+        **_incident_paths(refused, failures(403, 404, 408, 413, 422, 503), key),
         "/healthz": {"get": _get("The process answers.", _json("Status"), failures(400))},
         "/readyz": {
             "get": _get("Whether a request would be accepted now.", _json("Status"), failures(400, 503))
@@ -196,6 +202,38 @@ def _headers() -> Json:
     return {
         name: {"description": text, "schema": schema, "required": True}
         for name, (text, schema) in texts.items()
+    }
+
+
+def _incident_paths(refused: Json, unmarked: Json, key: Json) -> dict[str, object]:
+    listed: Json = {"type": ["array", "null"], "items": {"type": "object"}}
+    answer: Json = {"type": "object", "properties": {"incidents": listed}, "required": ["incidents"]}
+    said = {
+        "type": "object",
+        "properties": {
+            "incident_id": {"type": "string"},
+            "mark": {"type": "string", "enum": list(MARKS)},
+            "class_name": {"type": ["string", "null"]},
+        },
+        "required": ["incident_id", "mark"],
+        "additionalProperties": False,
+    }
+    return {
+        "/v1/incidents": {
+            "get": {
+                **_get(
+                    "Incidents of a monitor; null where none are shown.", {JSON: {"schema": answer}}, refused
+                ),
+                **key,
+            }
+        },
+        "/v1/marks": {
+            "post": {
+                **_get("What somebody says of an incident.", _json("Status"), {**refused, **unmarked}),
+                "requestBody": {"required": True, "content": {JSON: {"schema": said}}},
+                **key,
+            }
+        },
     }
 
 
