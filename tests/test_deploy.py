@@ -184,7 +184,7 @@ def test_the_containers_write_to_their_volumes_only_and_have_no_rights():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         for volume in service["volumes"]:
-            source, _, mode = (volume.split(":") + [""])[:3]
+            source, _, mode = [*volume.split(":"), ""][:3]
             assert mode == "ro" or source in compose["volumes"], volume
             if source.startswith("./") and source != "./model":
                 assert (COMPOSE.parent / source).is_file(), source

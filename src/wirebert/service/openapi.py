@@ -24,9 +24,9 @@ WITHOUT_HISTORY: Final = (
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _SENTENCES: Final = {
     400: "the header Host must name this machine",
+    401: "expected the header `Authorization: Bearer KEY` with a valid key",
     403: "expected the header Origin of this service",
     404: "there is no such incident",
-    401: "expected the header `Authorization: Bearer KEY` with a valid key",
     406: f"the answer can be {', '.join(ANSWERED)}, set Accept to one of them",
     408: "the body did not come within 20 s",
     413: "expected a body of at most 8 MB",
