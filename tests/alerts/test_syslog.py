@@ -1,1 +1,174 @@
+"""Messages read back by a parser written from the grammar of RFC 5424, and sockets that count octets."""
 
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.alerts.syslog import SyslogMessage, SyslogSettings, SyslogSink, format_message
+from wirebert.errors import ConfigError
+
+HEADER = re.compile(
+    rb"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) "
+    rb"([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) "
+)
+PARAMETER = re.compile(rb'([!-~]{1,32})="((?:[^"\\\]]|\\.)*)"', re.DOTALL)
+BOM = b"\xef\xbb\xbf"
+SETTINGS = SyslogSettings(host="127.0.0.1")
+
+
+def parse(message: bytes) -> tuple[tuple[bytes, ...], dict[str, dict[str, str]], str]:
+    """Header, structured data and text."""
+    head = HEADER.match(message)
+    assert head is not None, message
+    rest, data = message[head.end() :], dict[str, dict[str, str]]()
+    if rest.startswith(b"- "):
+        rest = rest[1:]
+    while rest.startswith(b"["):
+        name = re.match(rb"\[([^\s=\]\"]{1,32})", rest)
+        assert name is not None
+        rest, values = rest[name.end() :], dict[str, str]()
+        while rest.startswith(b" "):
+            one = PARAMETER.match(rest, 1)
+            assert one is not None, rest
+            values[one[1].decode()] = re.sub(r'\\(["\\\]])', r"\1", one[2].decode())
+            rest = rest[one.end() :]
+        assert rest.startswith(b"]")
+        data[name[1].decode()], rest = values, rest[1:]
+    assert rest.startswith(b" " + BOM)
+    return head.groups(), data, rest[1 + len(BOM) :].decode()
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@given(texts, st.dictionaries(st.sampled_from(("a", "b")), texts), texts, st.integers(0, 7))
+def test_a_message_is_read_back_as_it_was(text: str, values: dict[str, str], name: str, severity: int):
+    message = SyslogMessage(
+        text=text,
+        severity=severity,
+        message_id=name,
+        data={"w@32473": values},
+        time=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    head, data, found = parse(format_message(message, SETTINGS, name))
+    assert (int(head[0]), head[1]) == (16 * 8 + severity, b"2026-03-01T00:00:00.000000Z")
+    assert (data, found) == ({"w@32473": values}, text)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=300, max_size=900))
+def test_a_long_text_is_cut_at_a_character(text: str):
+    settings = SyslogSettings(host="127.0.0.1", max_bytes=480)
+    message = format_message(SyslogMessage(text=text), settings)
+    assert len(message) <= 480
+    found = parse(message)[2]
+    assert found == text or (found.endswith(" ...") and text.startswith(found.removesuffix(" ...")))
+
+
+@pytest.mark.parametrize(
+    "values", [{"facility": "kern"}, {"port": 0}, {"timeout_s": 0.0}, {"max_bytes": 10}], ids=str
+)
+def test_a_setting_out_of_range_is_one_sentence(values: dict[str, object]):
+    with pytest.raises(ConfigError, match=rf"syslog {next(iter(values))} must be .*, got"):
+        SyslogSettings(host="siem", **values)
+
+
+def received(listener: socket.socket, count: int, context: ssl.SSLContext | None = None) -> list[bytes]:
+    """Messages of one connection, by the octet count before each."""
+    plain, _ = listener.accept()
+    connection = plain if context is None else context.wrap_socket(plain, server_side=True)
+    data, found = b"", list[bytes]()
+    with connection:
+        while len(found) < count:
+            data += connection.recv(65_536)
+            while (head := re.match(rb"(\d+) ", data)) and len(data) >= head.end() + int(head[1]):
+                end = head.end() + int(head[1])
+                found.append(data[head.end() : end])
+                data = data[end:]
+    return found
+
+
+def send_to_listener(sink_settings: dict[str, object], context: ssl.SSLContext | None = None) -> list[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found: list[bytes] = []
+        reader = threading.Thread(target=lambda: found.extend(received(listener, 3, context)))
+        reader.start()
+        sink = SyslogSink(SyslogSettings(port=listener.getsockname()[1], **sink_settings))
+        sink.write([b'{"a":1}', b'{"b":"two lines\\n"}'])
+        sink.write(["ü".encode()])
+        reader.join(10)
+        sink.close()
+    return [parse(message)[2] for message in found]
+
+
+def test_tcp_counts_the_octets_of_every_message():
+    assert send_to_listener({"host": "127.0.0.1", "transport": "tcp"}) == [
+        '{"a":1}',
+        '{"b":"two lines\\n"}',
+        "ü",
+    ]
+
+
+def test_udp_sends_a_datagram_per_event():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(10)
+        sink = SyslogSink(SyslogSettings(host="127.0.0.1", port=listener.getsockname()[1]))
+        sink.write([b"one", b"two"])
+        assert [parse(listener.recv(9_000))[2] for _ in range(2)] == ["one", "two"]
+        sink.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for localhost that signs itself, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split()
+    words += ["-subj", "/CN=localhost"]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(path), "-out", str(path) + ".crt"]
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+def test_tls_checks_the_receiver(certificate: Path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    ca = Path(f"{certificate}.crt")
+    settings = {"host": "localhost", "transport": "tls", "ca": ca}
+    assert send_to_listener(settings, context) == ['{"a":1}', '{"b":"two lines\\n"}', "ü"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            with pytest.raises(ssl.SSLError):
+                received(listener, 1, context)
+
+        reader = threading.Thread(target=refuse)
+        reader.start()
+        sink = SyslogSink(SyslogSettings(host="localhost", port=listener.getsockname()[1], transport="tls"))
+        with pytest.raises(OSError, match="certificate"):
+            sink.write([b"x"])
+        reader.join(10)
+
+
+def test_a_receiver_that_is_away_is_an_os_error_and_the_next_write_connects_again():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    sink = SyslogSink(SyslogSettings(host="127.0.0.1", port=port, transport="tcp"))
+    with pytest.raises(OSError, match="refused"):
+        sink.write([b"x"])
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        found: list[bytes] = []
+        reader = threading.Thread(target=lambda: found.extend(received(listener, 1)))
+        reader.start()
+        sink.write([b"x"])
+        reader.join(10)
+        sink.close()
+    assert [parse(message)[2] for message in found] == ["x"]

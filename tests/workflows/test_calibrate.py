@@ -7,6 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from wirebert.alerts.incident_records import IncidentSettings
+from wirebert.alerts.incidents import IncidentTracker
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
@@ -18,6 +20,7 @@ from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
+from wirebert.inference.verdicts import verdict_table
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
@@ -244,3 +247,33 @@ def test_another_prior_leaves_the_alarm_score_where_it_was(joined: Artifact, flo
     assert before.alert_score is not None
     assert after.alert_score is not None
     np.testing.assert_allclose(after.alert_score, before.alert_score, atol=0.02)
+
+
+@pytest.mark.parametrize("per_day", [0.5, 4.0, 30.0])
+def test_a_budget_of_incidents_is_kept_by_those_that_alerts_make(
+    detector: Detector, tmp_path: Path, per_day: float
+) -> None:
+    hosts = [f"10.0.0.{row // 5 % 3}" for row in range(400)]
+    csv.write_csv(traffic().append_column("src_ip", pa.array(hosts)), tmp_path / "flows.csv")
+    source = Column(name="src_ip", kind=ColumnKind.ADDRESS, is_feature=False)
+    flows = open_flows(tmp_path / "flows.csv", schema=replace(SCHEMA, columns=(*SCHEMA.columns, source)))
+    found = fit_alert_budget(detector, flows, AlertBudgetRequest(incidents_per_day=per_day))
+    tracker = IncidentTracker(IncidentSettings(), benign="normal")
+    scorer = Detector(replace(found, tokenizer=detector.artifact.tokenizer))
+    for table in flows.blocks():
+        records = verdict_table(table, scorer.score(table), flows.schema, np.arange(table.num_rows))
+        tracker.add(records)
+    assert tracker.counts.opened <= 2 * per_day
+    assert tracker.counts.opened > 0 or per_day < 1  # equal scores at the top may be two incidents
+    assert found.operating_point is not None
+    assert f"{tracker.counts.opened} incidents on" in "; ".join(found.operating_point.notes)
+    by_alert = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=per_day)).operating_point
+    assert by_alert is not None
+    assert by_alert.alert_budget is not None
+    assert found.operating_point.alert_budget is not None
+    assert found.operating_point.alert_budget.num_alerts >= by_alert.alert_budget.num_alerts
+
+
+def test_a_budget_of_incidents_needs_sources(detector: Detector, flows: Flows) -> None:
+    with pytest.raises(DataError, match="expected columns of source addresses and times"):
+        fit_alert_budget(detector, flows, AlertBudgetRequest(incidents_per_day=3.0))

@@ -195,6 +195,7 @@ class Detector:
         *,
         alerts_per_day: float | None = None,
         alerts_per_10000: float | None = None,
+        incidents_per_day: float | None = None,
         days: float | None = None,
         prior: Mapping[str, float] | Literal["estimate"] | None = None,
     ) -> "Detector":
@@ -210,12 +211,15 @@ class Detector:
         """
         from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 
-        if (alerts_per_day is None) == (alerts_per_10000 is None):
-            raise ConfigError("expected one of alerts_per_day and alerts_per_10000; give one of them")
+        if [alerts_per_day, alerts_per_10000, incidents_per_day].count(None) != 2:
+            raise ConfigError(
+                "expected one of alerts_per_day, incidents_per_day and alerts_per_10000; give one of them"
+            )
         shares = {} if prior is None or isinstance(prior, str) else prior
         request = AlertBudgetRequest(
             per_day=alerts_per_day,
             per_10000=alerts_per_10000,
+            incidents_per_day=incidents_per_day,
             days=days,
             prior=tuple(f"{name}={share}" for name, share in shares.items()),
             estimates_prior=prior == "estimate",

@@ -151,6 +151,12 @@ def add_calibrate(commands: Commands) -> None:
     budget = calibrate.add_mutually_exclusive_group(required=True)
     budget.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
     budget.add_argument(
+        "--incidents-per-day",
+        type=float,
+        metavar="N",
+        help="incident budget per day: alerts of one source and class without a gap of 5 minutes are one",
+    )
+    budget.add_argument(
         "--alerts-per-10000",
         type=float,
         metavar="N",

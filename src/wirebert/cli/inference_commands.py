@@ -65,6 +65,7 @@ def calibrate(options: argparse.Namespace) -> None:
     budget = AlertBudgetRequest(
         per_day=options.alerts_per_day,
         per_10000=options.alerts_per_10000,
+        incidents_per_day=options.incidents_per_day,
         days=options.days,
         prior=tuple(entry for entry in options.prior if entry != "estimate"),
         estimates_prior="estimate" in options.prior,

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt64
 from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
+from wirebert.evaluation.incidents import LabelledIncidents
 from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.coverage import TrafficFit
@@ -282,7 +283,7 @@ def _measure(
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
     alert_scores = [np.empty(0)]
-    errors = MistakenFlows(detector)
+    errors, incidents = MistakenFlows(detector), LabelledIncidents(classes.benign)
     blocks = part.blocks()
     codes = () if fit is None else fit.codes
     # A part without rows still has one block, so that its predictions have their columns.
@@ -306,6 +307,7 @@ def _measure(
         for name, texts in named.items():
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
+        incidents.add(verdicts)
     is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
     operating = detector.artifact.operating_point
     joined = np.concatenate(probabilities)
@@ -320,4 +322,4 @@ def _measure(
         else None,
         alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )
-    return replace(metrics, mistakes=errors.found())
+    return replace(metrics, mistakes=errors.found(), incidents=incidents.metrics())

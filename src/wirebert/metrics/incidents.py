@@ -31,20 +31,12 @@ class IncidentMetrics:
     time_to_alert_s: float | None
     """Median time from the first flow of a found incident to its first alert."""
 
-    @property
-    def precision(self) -> float | None:
-        """Share of the incidents raised that are right."""
-        return self.num_right / self.num_raised if self.num_raised else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the true incidents that are found."""
-        return self.num_found / self.num_true if self.num_true else None
-
-    @property
-    def per_day(self) -> float | None:
-        """Incidents raised a day."""
-        return self.num_raised / self.days if self.days else None
+    precision: float | None
+    """Share of the incidents raised that are right."""
+    recall: float | None
+    """Share of the true incidents that are found."""
+    per_day: float | None
+    """Incidents raised a day."""
 
 
 def incident_metrics(
@@ -69,16 +61,21 @@ def incident_metrics(
     num_true = int(true.max(initial=-1)) + 1
     started, alerted = (_earliest(true, time_s, rows, num_true) for rows in (is_attack, is_attack & is_alert))
     is_found = np.isfinite(alerted)
+    num_right, num_found = int((2 * hits >= sizes).sum()), int(is_found.sum())
     known = time_s[~np.isnan(time_s)]
+    days = float(np.ptp(known)) / _SECONDS_PER_DAY if len(known) else 0.0
     return IncidentMetrics(
         num_raised=len(sizes),
-        num_right=int((2 * hits >= sizes).sum()),
+        num_right=num_right,
         num_true=num_true,
-        num_found=int(is_found.sum()),
+        num_found=num_found,
         num_alerts=num_alerts,
         flow_precision=num_hits / num_alerts if num_alerts else None,
         flow_recall=num_hits / int(is_attack.sum()) if is_attack.any() else None,
-        days=float(np.ptp(known)) / _SECONDS_PER_DAY if len(known) else 0.0,
+        days=days,
+        precision=num_right / len(sizes) if len(sizes) else None,
+        recall=num_found / num_true if num_true else None,
+        per_day=len(sizes) / days if days else None,
         time_to_alert_s=float(np.median((alerted - started)[is_found])) if is_found.any() else None,
     )
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.metrics.confusion import class_metrics, confusion_matrix
 from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram, score_curves, score_histogram
+from wirebert.metrics.incidents import IncidentMetrics
 from wirebert.metrics.intervals import Intervals, bootstrap
 from wirebert.metrics.registry import BINARY_ACCURACY, METRICS, headline_metrics
 from wirebert.metrics.reliability import Calibration, reliability
@@ -163,6 +164,8 @@ class SplitMetrics:
     """Of the attack score; None without a benign class."""
     mistakes: tuple[Mistake, ...] = ()
     """The most confident errors that were kept."""
+    incidents: IncidentMetrics | None = None
+    """Of the alerts taken together; None where verdicts, sources, times or the benign class are not known."""
 
     @property
     def accuracy(self) -> float:
@@ -181,6 +184,8 @@ class SplitMetrics:
             del data["binary"]
         if self.train_overlap is None:
             del data["train_overlap"]
+        if self.incidents is None:
+            del data["incidents"]
         return data
 
 

@@ -4,8 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float64
 
+from wirebert.alerts.flow_columns import flow_columns
+from wirebert.alerts.grouping import group_keys, incident_ids
+from wirebert.alerts.incident_records import IncidentSettings
+from wirebert.data.arrow_columns import to_texts
 from wirebert.data.flows import Flows
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.times import seconds_of
@@ -20,6 +25,8 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.thresholds import attack_scores, laxest_threshold
 
 _SECONDS_PER_DAY: Final = 86_400
+_NUM_CANDIDATES: Final = 200
+"""Thresholds at which incidents are counted, before the place between two is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +38,8 @@ class AlertBudgetRequest:
     """Days that the traffic spans; None: computed from its time column."""
     per_10000: float | None = None
     """Alerts per 10,000 flows, instead of per day."""
+    incidents_per_day: float | None = None
+    """Incidents per day, instead of alerts: flows of one source and class without a long gap are one."""
     prior: tuple[str, ...] = ()
     """CLASS=SHARE entries, as `DecisionConfig.prior`."""
     estimates_prior: bool = False
@@ -40,6 +49,7 @@ class AlertBudgetRequest:
         for name, value in {
             "--alerts-per-day": self.per_day,
             "--alerts-per-10000": self.per_10000,
+            "--incidents-per-day": self.incidents_per_day,
             "--days": self.days,
         }.items():
             if value is not None and not 0 < value < np.inf:
@@ -67,7 +77,7 @@ def fit_alert_budget(
             "calibrate needs a model that knows the benign class, found one that does not; train it with "
             "--benign CLASS"
         )
-    probabilities, novelty, seconds = _score(
+    probabilities, novelty, seconds, sources = _score(
         detector, flows, fit or TrafficFit.of(detector.artifact.tokenizer, flows)
     )
     if len(probabilities) == 0:
@@ -81,12 +91,22 @@ def fit_alert_budget(
     operating = artifact.operating_point or NO_OPERATING_POINT
     if operating.alert_score is not None:
         scores = operating.alert_score.scores(scores, novelty)
-    threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
+    if allowance.incidents_per_day is None:
+        threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
+    else:
+        is_benign = np.array([name == benign for name in artifact.classes.classes])
+        likely = np.where(is_benign, -1, probabilities).argmax(axis=1)
+        names = pa.array(artifact.classes.classes, pa.string()).take(pa.array(likely, pa.int64()))
+        keys = group_keys(_sources(sources, seconds, flows.name), names, IncidentSettings().group_by)
+        threshold, num_incidents = _incident_threshold(scores, keys, seconds, int(allowed + 1e-9))
+        notes.append(f"{num_incidents:,} incidents on {flows.name}")
+    num_alerts = int((scores >= threshold).sum())
+    per_10000 = (num_alerts if allowance.incidents_per_day else allowed) * 10_000 / len(scores)
     budget = AlertBudget(
         threshold=threshold,
-        alerts_per_10000=allowed * 10_000 / len(scores),
+        alerts_per_10000=per_10000,
         num_flows=len(scores),
-        num_alerts=int((scores >= threshold).sum()),
+        num_alerts=num_alerts,
         num_days=days,
         traffic_sha256=flows.fingerprint(),
     )
@@ -109,14 +129,55 @@ def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, 
             "give the length of the recording with --days, or give --alerts-per-10000"
         )
     else:
-        assert allowance.per_day is not None, "an allowance is per day or per 10,000 flows"
-        allowed = allowance.per_day * days
+        per_day = allowance.incidents_per_day or allowance.per_day
+        assert per_day is not None, "an allowance is per day or per 10,000 flows"
+        allowed = per_day * days
     if allowed < 1:
         raise DataError(
             f"{name}: expected enough traffic for at least one alert, found {num_flows:,} flows, on which "
             f"{allowed:.2g} alerts are allowed; give more traffic or allow more alerts"
         )
     return allowed
+
+
+def _sources(sources: list[pa.Array], seconds: Float64[np.ndarray, " known"], name: str) -> pa.Array:
+    if not sources or not len(seconds):
+        raise DataError(
+            f"{name}: expected columns of source addresses and times, found no such columns; give "
+            "--alerts-per-day instead of --incidents-per-day"
+        )
+    return pa.concat_arrays(sources)
+
+
+def _incident_threshold(
+    scores: Float64[np.ndarray, " flows"],
+    keys: pa.Array,
+    seconds: Float64[np.ndarray, " flows"],
+    allowed: int,
+) -> tuple[float, int]:
+    """A threshold that raises at most the allowed incidents, and their number.
+
+    Every higher threshold that is looked at does so too: a lower one may join incidents, so that their number
+    need not rise with that of alerts.
+    """
+    gap_s, ranked = IncidentSettings().gap_s, np.unique(scores)[::-1]
+
+    def num_incidents(threshold: float) -> int:
+        return int(incident_ids(keys, seconds, scores >= threshold, gap_s).max(initial=-1)) + 1
+
+    places = np.unique(np.geomspace(1, len(ranked), _NUM_CANDIDATES).astype(np.int64)) - 1
+    good = next(
+        (at - 1 for at, place in enumerate(places) if num_incidents(float(ranked[place])) > allowed),
+        len(places) - 1,
+    )
+    if good < 0:
+        above = float(np.nextafter(ranked[0], np.inf))
+        return above, 0
+    low, high = int(places[good]), int(places[min(good + 1, len(places) - 1)])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if num_incidents(float(ranked[middle])) <= allowed else (low, middle)
+    return float(ranked[low]), num_incidents(float(ranked[low]))
 
 
 def _with_prior(
@@ -159,12 +220,15 @@ def _format_shares(names: tuple[str, ...], shares: Float64[np.ndarray, " classes
 def _score(
     detector: Detector, flows: Flows, fit: TrafficFit
 ) -> tuple[
-    Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " flows"], Float64[np.ndarray, " known"]
+    Float64[np.ndarray, "flows classes"],
+    Float64[np.ndarray, " flows"],
+    Float64[np.ndarray, " known"],
+    list[pa.Array],
 ]:
-    """Probabilities, novelty (0 without a novelty model), and the times of flows that have a time column."""
+    """Probabilities, novelty (0 without a novelty model), and times and sources where flows have them."""
     times = [c.name for c in detector.schema.columns if c.kind is ColumnKind.TIME]
     probabilities = [np.empty((0, len(detector.classes)))]
-    novelty, seconds = [np.empty(0)], [np.empty(0)]
+    novelty, seconds, sources = [np.empty(0)], [np.empty(0)], list[pa.Array]()
     for table in flows.blocks(fit.invalid_values):
         block = detector.encode(table)
         fit.add(table, block)
@@ -174,7 +238,9 @@ def _score(
         time_column = next((name for name in times if name in table.column_names), None)
         if time_column is not None:
             seconds.append(seconds_of(table.column(time_column)))
-    return np.concatenate(probabilities), np.concatenate(novelty), np.concatenate(seconds)
+        if (source := flow_columns(table.column_names).source) is not None:
+            sources.append(to_texts(table.column(source)))
+    return np.concatenate(probabilities), np.concatenate(novelty), np.concatenate(seconds), sources
 
 
 def _days(seconds: Float64[np.ndarray, " known"]) -> float | None:

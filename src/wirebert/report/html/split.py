@@ -10,6 +10,7 @@ from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.metrics.thresholds import ThresholdMetrics
 from wirebert.report.columns import Columns
+from wirebert.report.html.incidents import incident_part
 from wirebert.report.html.mistakes import explorer
 from wirebert.report.html.parts import (
     charts,
@@ -67,6 +68,7 @@ def split_section(
         *([] if gap is None else [heading(_TEACHER), teacher_section(name, gap)]),
         *([heading("Misclassified flows"), _errors(name, metrics, columns)] if metrics.mistakes else []),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
+        *incident_part(name, metrics.incidents),
         paragraph(f"Left out, for want of flows: {', '.join(lacking)}.", "faint") if lacking else "",
     ]
     return join(*parts)
