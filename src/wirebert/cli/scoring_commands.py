@@ -22,7 +22,7 @@ from wirebert.inference.predictions import (
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.predict import follow_until_asked, until_asked
+from wirebert.workflows.predict import VerdictCounts, follow_until_asked, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -40,6 +40,7 @@ def predict(options: argparse.Namespace) -> None:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
+    counts = VerdictCounts()
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines) as writer,
@@ -50,10 +51,13 @@ def predict(options: argparse.Namespace) -> None:
         for table in tables:
             writer.write(table)
             num_flows += table.num_rows
+            counts.add(table)
             if options.out is None and is_stdin:
                 sys.stdout.buffer.flush()
     for line in listing_lines(with_rows(flows.listing, fit.invalid_values.lines.rows_by_file)):
         warn(line)
+    if options.out is not None or (sys.stderr.isatty() and not is_stdin):
+        SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
