@@ -158,7 +158,7 @@ def grouped_findings(findings: Sequence[Finding]) -> list[str]:
         columns = [other.column for other in others if other.column]
         more = f"; the same of {format_names(columns, 8)}" if columns else ""
         times = f" ({len(members)})" if others else ""
-        lines.append(f"{severity}: {code.replace('_', ' ')}{times}: {first.message}{more}")
+        lines.append(f"{severity}: {code}{times}: {first.message}{more}")
     return lines
 
 
