@@ -41,7 +41,7 @@ def secret(report: Report) -> Report:
     typical = {
         name: ColumnSummary(values={value: 1.0})
         if kind != "count"
-        else ColumnSummary(quantiles=(1, 181, 200))
+        else ColumnSummary(quantiles=(1.0, 181.0, 200.0))
         for name, (kind, value) in columns.items()
     }
     drift = tuple(

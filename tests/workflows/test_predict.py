@@ -2,9 +2,10 @@ import os
 import signal
 from threading import Event
 
+import pyarrow as pa
 import pytest
 
-from wirebert.workflows.predict import until_asked
+from wirebert.workflows.predict import VerdictCounts, until_asked
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -25,3 +26,26 @@ def test_hangups_ask_for_something_else_each_time() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     assert (len(hangups), stop.is_set()) == (2, False)
     assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_verdicts_are_counted_by_class_over_all_tables() -> None:
+    counts = VerdictCounts()
+    for classes, verdicts in (
+        (["dos", "dos", "normal"], ["alert", "pass", "pass"]),
+        (["normal"], ["unknown"]),
+    ):
+        counts.add(pa.table({"predicted_class": classes, "verdict": verdicts, "row": range(len(classes))}))
+    table = counts.to_table()
+    head = [str(column.header) for column in table.columns]
+    rows = [
+        [str(cell) for cell in row] for row in zip(*(column.cells for column in table.columns), strict=True)
+    ]
+    assert head == ["predicted class", "flows", "alert", "unknown", "pass"]
+    assert rows == [["dos", "2", "1", "0", "1"], ["normal", "2", "0", "1", "1"], ["all", "4", "1", "1", "2"]]
+
+
+def test_without_a_threshold_there_are_classes_alone() -> None:
+    counts = VerdictCounts()
+    counts.add(pa.table({"predicted_class": ["[red]"]}))
+    assert [str(column.header) for column in counts.to_table().columns] == ["predicted class", "flows"]
+    assert [str(cell) for cell in counts.to_table().columns[0].cells] == ["[red]"]

@@ -17,6 +17,8 @@ SEGMENT_BYTES: Final = 16 << 20
 _BATCH_BYTES: Final = 1 << 18
 _REPEATED_S: Final = 5.0
 """A connection that ends may have lost what it took in the last seconds, so that is sent once more."""
+_MAX_REWINDS: Final = 3
+"""Then the next events have their turn, or a receiver that hangs up each second would never get on."""
 _LONGEST_WAIT_S: Final = 30.0
 DEAD_S: Final = 60.0
 """A sink that took nothing for so long does not hold up the others when its spool is full."""
@@ -69,6 +71,8 @@ class SpooledSink:
         self._took_at, self._full_at = time.monotonic(), 0.0
         self._recent = deque[tuple[float, Place]]()
         """When the last batches were sent, and where they begin."""
+        self._num_rewinds = 0
+        """Connections in a row that ended early, and of which everything was sent once more."""
         written = Place(*saved["written"]) if saved else Place(0, 0)
         self._cut(written)
         first = min(self._segments(), default=written.segment)
@@ -186,7 +190,8 @@ class SpooledSink:
 
     def _note_failure(self, error: OSError) -> None:
         with self._changed:
-            place = self._first_of_recent()
+            place = self._first_of_recent() if self._num_rewinds < _MAX_REWINDS else self._sent
+            self._num_rewinds = (self._num_rewinds + 1) % (_MAX_REWINDS + 1)
             self._num_waiting += self._size(place, self._sent)
             self._sent = place
             self._recent.clear()
@@ -201,6 +206,7 @@ class SpooledSink:
             self._recent.append((now, start))
             while now - self._recent[0][0] > _REPEATED_S:
                 self._recent.popleft()
+                self._num_rewinds = 0
             self._num_waiting -= self._size(start, after)
             self._sent, self._took_at = after, now
             self.num_sent += num_events

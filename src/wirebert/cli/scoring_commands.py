@@ -27,7 +27,7 @@ from wirebert.inference.predictions import (
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.predict import until_asked
+from wirebert.workflows.predict import VerdictCounts, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -50,6 +50,7 @@ def predict(options: argparse.Namespace) -> None:
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     carried = () if ecs is None else carried_columns(flows.schema.names)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
+    counts = VerdictCounts()
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines, ecs) as writer,
@@ -60,10 +61,13 @@ def predict(options: argparse.Namespace) -> None:
         for table in tables:
             writer.write(table)
             num_flows += table.num_rows
+            counts.add(table)
             if options.out is None and is_stdin:
                 sys.stdout.buffer.flush()
     for line in listing_lines(with_rows(flows.listing, fit.invalid_values.lines.rows_by_file)):
         warn(line)
+    if options.out is not None or (sys.stderr.isatty() and not is_stdin):
+        SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
@@ -111,7 +115,9 @@ def monitor(options: argparse.Namespace) -> None:
         tell(new)
 
     def load() -> Detector:
-        return _detector(options)
+        detector = _detector(options)
+        hear(_threshold_findings(detector, options))
+        return detector
 
     if options.test_event:
         monitoring.send_test_event(load, settings, hear)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from wirebert.data.findings import Finding
 from wirebert.data.schema.identifying import identifies, identifying_parts
@@ -22,6 +22,7 @@ _SAFE_MESSAGES: Final = ("untrusted_threshold",)
 Value = TypeVar("Value")
 
 
+@runtime_checkable
 class _BySplit(Protocol):
     """Gives test files other names than those of their files."""
 

@@ -7,7 +7,7 @@ from wirebert.report.columns import Columns, ColumnSummary
 from wirebert.report.html.mistakes import explorer
 from wirebert.report.report import Report
 
-COLUMNS = Columns(typical={"dos": {"src_bytes": ColumnSummary(quantiles=(1, 2, 3))}})
+COLUMNS = Columns(typical={"dos": {"src_bytes": ColumnSummary(quantiles=(1.0, 2.0, 3.0))}})
 
 
 def test_every_cell_with_flows_is_a_button_with_its_pair(report: Report):

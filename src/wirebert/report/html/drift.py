@@ -59,7 +59,7 @@ def _picture(one: ColumnDrift) -> Markup:
     label = escape(f"{one.column}: distance {one.distance:.2f}; {words}")
     heading = f'{named_with_breaks(one.column)} <span class="range">{one.distance:.2f}</span>'
     return Markup(
-        f'<div class="multiple"><h4>{heading}</h4><svg role="img" aria-label="{label}" '
+        f'<div class="multiple"><h3>{heading}</h3><svg role="img" aria-label="{label}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
         f'<p class="faint">{escape(words)}</p></div>'
     )

@@ -203,7 +203,7 @@ markScrolling();
 // On paper nothing can be opened.
 let opened = [];
 window.addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open]):not(.errors details)")]; // flows are looked at on screens
   for (const details of opened) details.open = true;
 });
 window.addEventListener("afterprint", () => {
