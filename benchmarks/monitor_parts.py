@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+from wirebert.alerts.kafka import KafkaPlace, KafkaSink
 from wirebert.data.synthetic import generate
 from wirebert.data.synthetic.conn_log import write_conn_log
 

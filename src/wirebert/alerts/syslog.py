@@ -172,7 +172,7 @@ class SyslogSink:
             self._socket = None
 
     def _await_receiver(self, connection: socket.socket) -> None:
-        """Wait until the other machine has what was sent: what waits in this one is lost with the connection."""
+        """Wait until the other machine has what was sent: what waits here is lost with the connection."""
         deadline = time.monotonic() + self._settings.timeout_s
         while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:
             if time.monotonic() > deadline:
