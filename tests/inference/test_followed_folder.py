@@ -41,7 +41,7 @@ def detector(whole: Path, make_artifact: "Callable[..., tuple[Artifact, DistilBe
 def put(folder: Path, name: str, content: bytes, age_s: float) -> Path:
     path = folder / name
     path.write_bytes(content)
-    os.utime(path, (time.time() - age_s,) * 2)
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
     return path
 
 

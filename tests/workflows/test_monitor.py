@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pytest
@@ -544,4 +544,77 @@ def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
             process.send_signal(number)
             assert process.wait(60) == 0
         log.write_bytes(content)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_heartbeats_tell_the_counts_and_go_to_those_who_want_them(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    targets = (Target.parse(f"{tmp_path / 'health'},write=health"), Target.parse(str(tmp_path / "flows")))
+    settings = MonitorSettings(targets=targets, state=tmp_path / "state", heartbeat_s=1e-6)
+    monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
+    beats = read(tmp_path / "health")
+    assert [beat["event"] for beat in beats][-2:] == ["heartbeat", "stopped"]
+    assert beats[-1]["flows_by_source"] == {str(whole): 400}
+    assert beats[-1]["lag"] == {str(whole): {"num_behind": 0, "seconds": 0.0}}
+    assert len(read(tmp_path / "flows")) == 400
+
+
+def test_hidden_alerts_are_counted_and_open_no_incident(detector: Detector, whole: Path, tmp_path: Path):
+    rules = tmp_path / "quiet.toml"
+    found: list[list[int]] = []
+    for number, rule in enumerate(("", '[[rule]]\nreason = "all of it"\nsource = "0.0.0.0/0"\n')):
+        rules.write_text(rule)
+        names = ("alerts", "incidents", "health")
+        targets = tuple(Target.parse(f"{tmp_path / name}{number},write={name}") for name in names)
+        settings = MonitorSettings(targets=targets, state=tmp_path / f"state{number}", suppressions=rules)
+        monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
+        last = read(tmp_path / f"health{number}")[-1]
+        counts = [len(read(tmp_path / f"{name}{number}")) for name in ("alerts", "incidents")]
+        assert last["alerts"] == counts[0]
+        found.append([*counts, cast(int, last["suppressed"])])
+    assert found[0][0] > 0
+
+    assert found[1] == [0, 0, found[0][0]]
+
+
+def test_a_bad_model_or_suppression_is_told_and_the_old_ones_go_on(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    rules, out, told = tmp_path / "quiet.toml", tmp_path / "verdicts.jsonl", list[Finding]()
+    rules.write_text("")
+    requests = Requests()
+
+    class Reloads(UntilIdle):
+        """Breaks the file, then mends it."""
+
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            rules.write_text("[[rule]]\n" if self.num_looks == 1 else "")
+            requests.reload.set()
+            return super().wait() if self.num_looks > 2 else False
+
+    requests = Requests(stop=Reloads())
+    settings = MonitorSettings(targets=(Target.parse(str(out)),), state=tmp_path / "s", suppressions=rules)
+    assert monitor(lambda: detector, [str(whole)], settings, requests, told.extend) == 400
+    assert [one.code for one in told] == ["reload_refused", "reloaded"]
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_a_monitor_that_is_asked_to_end_while_a_disk_is_full_scores_again_later(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, told = tmp_path / "verdicts.jsonl", list[Finding]()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wirebert.alerts.appended_file.AppendedFile.write", full)
+        run(detector, whole, out, told)
+    assert [one.code for one in told] == ["sink_down", "sink_down"]
+    assert out.read_bytes() == b""
+    run(detector, whole, out)
     assert_same(read(out), verdicts_of(detector, whole))
