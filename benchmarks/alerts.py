@@ -1,7 +1,7 @@
 """What comes after verdicts: events of ECS, and incidents.
 
     python benchmarks/alerts.py ecs [--flows 200000] [--model FOLDER]
-    python benchmarks/alerts.py incidents [--data ../shared/data] [--captures 400] [--seeds 1 2 3 4 5] [--trees] [--out FILE]
+    python benchmarks/alerts.py incidents [--data ../shared/data] [--captures 400] [--seeds 1 2 3 4 5] [--trees | --model FOLDER] [--out FILE]
 
     python benchmarks/alerts.py monitor|kafka [--flows 1000000] [--kills 20] [--model FOLDER] [--out FILE]
     python benchmarks/alerts.py sinks [--seconds 600] | speed [--flows 300000]
@@ -86,8 +86,7 @@ class Judge(NamedTuple):
     records: Callable[[Path], Iterator[pa.Table]]
 
 
-def mini(folder: Path, num_captures: int, seed: int, settings: tuple[str, ...]) -> Judge:
-    detector = train_mini(folder, num_captures, seed, settings)
+def saved(detector: Detector) -> Judge:
     benign = detector.artifact.classes.benign
     assert benign is not None
     return Judge(benign, lambda log: predict_blocks(detector, open_flows(log, schema=detector.schema)))
@@ -165,11 +164,16 @@ def scan_incidents(judge: Judge, data: Path) -> Report:
 
 
 def incidents_of_seed(
-    seed: int, data: Path, num_captures: int, settings: tuple[str, ...], is_trees: bool
+    seed: int, data: Path, num_captures: int, settings: tuple[str, ...], is_trees: bool, model: Path | None
 ) -> Report:
     with tempfile.TemporaryDirectory(prefix="wirebert-alerts-") as place:
         folder = Path(place)
-        judge = trees(folder, num_captures, seed) if is_trees else mini(folder, num_captures, seed, settings)
+        if is_trees:
+            judge = trees(folder, num_captures, seed)
+        elif model is not None:
+            judge = saved(Detector.load(model))
+        else:
+            judge = saved(train_mini(folder, num_captures, seed, settings))
         log = folder / "test.conn.log"
         write_conn_log(log, captures(num_captures // 2, 1_000 + seed), seed)
         found = by_flow_and_incident(judge, log, IncidentSettings().gap_s)
@@ -184,6 +188,7 @@ def incidents(options: argparse.Namespace) -> None:
         num_captures=options.captures,
         settings=tuple(options.set),
         is_trees=options.trees,
+        model=options.model,
     )
     reports: list[Report] = []
     for report in by_seed(measure, options.seeds, options.jobs):
@@ -274,6 +279,9 @@ def main() -> None:
     grouped.add_argument("--jobs", type=int, default=2)
     grouped.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     grouped.add_argument("--trees", action="store_true")
+    grouped.add_argument(
+        "--model", type=Path, help="a trained model for all seeds, which then only change the test"
+    )
     grouped.add_argument("--out", type=Path)
     grouped.set_defaults(run=incidents)
     for name, flows, kills in (("monitor", 1_000_000, 20), ("kafka", 1_000_000, 20), ("speed", 300_000, 0)):

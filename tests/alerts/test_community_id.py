@@ -1,6 +1,8 @@
 """Against the published vectors, and the package of the specification's authors."""
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import communityid
 import pyarrow as pa
@@ -23,7 +25,7 @@ PUBLISHED = (
 )
 
 
-def ids(rows, seed: int = 0) -> list[str | None]:
+def ids(rows: Sequence[tuple[Any, ...]], seed: int = 0) -> list[str | None]:
     """Of (source, destination, source port, destination port, protocol)."""
     src, dst, sport, dport, proto = (list(values) for values in zip(*rows, strict=True))
     ports = (pa.array(sport, pa.float64()), pa.array(dport, pa.float64()))
@@ -38,7 +40,7 @@ def by_reference(row: tuple[str, str, int, int, str], seed: int) -> str | None:
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=str)
-def test_the_published_vectors_hold(row):
+def test_the_published_vectors_hold(row: tuple[Any, ...]):
     *ends, expected = row
     assert ids([(*ends[:4], str(ends[4]))]) == [expected]
 
@@ -51,7 +53,7 @@ pairs = st.tuples(short, short) | st.tuples(long, long) | short.map(lambda one: 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(pairs, ports, ports, st.sampled_from((1, 6, 17, 47, 58, 132))), min_size=1), ports)
-def test_ids_equal_those_of_the_reference(flows, seed: int):
+def test_ids_equal_those_of_the_reference(flows: list[tuple[Any, ...]], seed: int):
     rows = [
         (*ends, sport, dport, str(58 if proto == 1 and ":" in ends[0] else proto))
         for ends, sport, dport, proto in flows

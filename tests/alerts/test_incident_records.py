@@ -1,5 +1,7 @@
 """Settings, times and classes of alerts; what becomes of them is in test_incidents.py."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from wirebert.errors import ConfigError
     ("name", "value"),
     [("gap_s", 0.0), ("gap_s", float("inf")), ("late_s", -1.0), ("max_open", 0), ("max_alerts_per_hour", -1)],
 )
-def test_a_setting_out_of_range_is_one_sentence(name: str, value: float):
+def test_a_setting_out_of_range_is_one_sentence(name: str, value: Any):
     with pytest.raises(ConfigError, match=rf"incidents\.{name} must be .*, got {value}"):
         IncidentSettings(**{name: value})
 

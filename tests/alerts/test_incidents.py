@@ -104,8 +104,10 @@ streams = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(streams, st.lists(st.integers(1, 7), min_size=1), st.booleans(), st.data())
-def test_late_flows_blocks_and_restarts_change_nothing(stream, sizes, by_class, data):
-    now, flows = 0.0, []
+def test_late_flows_blocks_and_restarts_change_nothing(
+    stream: list[dict[str, Any]], sizes: list[int], by_class: bool, data: st.DataObject
+):
+    now, flows = 0.0, list[tuple[float, dict[str, Any]]]()
     for one in stream:
         now += one.pop("gap")
         flows.append((now + one.pop("late"), flow(now, **one)))

@@ -1,6 +1,7 @@
 """JSON by columns equals JSON by rows."""
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,11 +18,11 @@ lists = st.lists(st.text(max_size=3), max_size=3) | st.none()
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(texts, floats, integers, lists), min_size=1))
-def test_objects_hold_the_values_that_are_there(rows):
+def test_objects_hold_the_values_that_are_there(rows: list[tuple[Any, ...]]):
     types = (pa.string(), pa.float64(), pa.int64(), pa.list_(pa.string()))
     columns = [pa.array(values, kind) for values, kind in zip(zip(*rows, strict=True), types, strict=True)]
     names = ("text", 'a "float"', "integer", "list")
-    fields = dict(zip(names, map(json_text, columns), strict=True))
+    fields: dict[str, pa.Array | str | None] = dict(zip(names, map(json_text, columns), strict=True))
     for found, row in zip(json_object(fields, len(rows)).to_pylist(), rows, strict=True):
         kept = {
             name: value
@@ -42,5 +43,6 @@ def test_a_column_of_few_values_is_the_same_as_a_plain_one():
 @pytest.mark.parametrize("number", [1.0, -3.0, 1e20, 1e-7, 0.1])
 def test_a_float_never_looks_like_an_integer(number: float):
     (text,) = json_text(pa.array([number])).to_pylist()
+    assert text is not None
     assert isinstance(json.loads(text), float)
     assert json.loads(text) == number

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,7 @@ def test_a_long_text_is_cut_at_a_character(text: str):
 @pytest.mark.parametrize(
     "values", [{"facility": "kern"}, {"port": 0}, {"timeout_s": 0.0}, {"max_bytes": 10}], ids=str
 )
-def test_a_setting_out_of_range_is_one_sentence(values: dict[str, object]):
+def test_a_setting_out_of_range_is_one_sentence(values: dict[str, Any]):
     with pytest.raises(ConfigError, match=rf"syslog {next(iter(values))} must be .*, got"):
         SyslogSettings(host="siem", **values)
 
@@ -95,7 +96,7 @@ def received(listener: socket.socket, count: int, context: ssl.SSLContext | None
     return found
 
 
-def send_to_listener(sink_settings: dict[str, object], context: ssl.SSLContext | None = None) -> list[str]:
+def send_to_listener(sink_settings: dict[str, Any], context: ssl.SSLContext | None = None) -> list[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         found: list[bytes] = []
         reader = threading.Thread(target=lambda: found.extend(received(listener, 3, context)))

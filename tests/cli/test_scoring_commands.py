@@ -101,6 +101,22 @@ def test_rows_that_can_not_be_used_cost_no_other_its_verdict_and_are_an_alarm(
     assert sorted(path.name for path in tmp_path.glob("x.csv*")) == []
 
 
+def test_events_are_written_with_the_table_of_the_user(
+    model: Path, flows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out = tmp_path / "own.toml", tmp_path / "events.jsonl"
+    own.write_text('[[class]]\npattern = ".*"\nseverity = "low"\n')
+    words = ["predict", str(model), str(flows), "--format", "ecs", "--out", str(out)]
+    assert main([*words, "--attack-techniques", str(own)]) == 0
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert events
+    assert {event["event"].get("severity", 21) for event in events} == {21}
+    manifest = json.loads((model / "wirebert.json").read_text())
+    assert {len(event["wirebert"]["model_sha256"]) for event in events} == {len(manifest["sha256"])}
+    assert main([*words, "--attack-techniques", str(tmp_path / "no.toml")]) == 2
+    assert "expected a table of attack techniques" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_trained_model_is_scored_without_pytorch(trained: Path, traffic: Path, tmp_path: Path) -> None:
     """Training writes the export."""

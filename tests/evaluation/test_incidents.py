@@ -1,11 +1,13 @@
 """Incidents of labelled flows, worked out by hand."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from wirebert.evaluation.incidents import LabelledIncidents
 
 
-def records(**changes: list[object]) -> pa.Table:
+def records(**changes: Any) -> pa.Table:
     columns: dict[str, list[object]] = {
         "ts": ["0", "10", "20", "5000", "5010"],
         "src_ip": ["a", "a", "b", "a", "a"],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -83,7 +83,7 @@ def _events(records: pa.RecordBatch, context: EcsContext) -> list[bytes]:
         "threat": _only(is_alert, pa.array([one[1] for one in by_class], pa.string()).take(names.indices)),
         "wirebert": _own(records, context, num_rows),
     }
-    return json_object(fields, num_rows).cast(pa.binary()).to_pylist()
+    return cast(list[bytes], json_object(fields, num_rows).cast(pa.binary()).to_pylist())
 
 
 def ecs_incidents(events: Iterable[IncidentEvent], context: EcsContext) -> list[bytes]:

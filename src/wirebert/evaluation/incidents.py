@@ -32,7 +32,7 @@ class LabelledIncidents:
                 pa.table(
                     {
                         "source": to_texts(records[columns.source]),
-                        "time_s": seconds_of(records[columns.time]),
+                        "time_s": pa.array(seconds_of(records[columns.time])),
                         "alerted_as": alert_classes(records, self._benign),
                         "is_alert": pc.equal(records["verdict"], pa.scalar("alert")),
                         "true_class": to_texts(records["true_class"]),
@@ -44,6 +44,7 @@ class LabelledIncidents:
         """Metrics of the incidents; None where there are no verdicts, sources, times or labels."""
         if not self._blocks:
             return None
+        assert self._benign is not None
         flows = pa.concat_tables(self._blocks).combine_chunks()
         flows = flows.filter(pc.is_valid(flows["true_class"]))
         time_s = flows["time_s"].to_numpy()

@@ -160,11 +160,11 @@ def _community_ids(table: pa.Table, seed: int) -> pa.Array | pa.ChunkedArray:
     columns = flow_columns(table.column_names)
     computed = pa.nulls(table.num_rows, pa.string())
     if columns.source and columns.destination and columns.protocol:
-        ports = [
+        sport, dport = (
             table.column(name) if name else None for name in (columns.source_port, columns.destination_port)
-        ]
+        )
         ends = (table.column(columns.source), table.column(columns.destination))
-        computed = community_ids(*ends, *ports, table.column(columns.protocol), seed)
+        computed = community_ids(*ends, sport, dport, table.column(columns.protocol), seed)
     return computed if own is None else pc.coalesce(own, computed)
 
 
