@@ -161,7 +161,7 @@ def _refuse(parser: argparse.ArgumentParser, command: str | None, argument: str)
     """Exit with code 2 because of an argument that the command does not have."""
     for action in parser._actions:  # argparse tells its options in no other way
         if isinstance(action.choices, dict) and command in action.choices:
-            parser = action.choices[command]
+            parser = cast(argparse.ArgumentParser, action.choices[command])
     name = argument.partition("=")[0]
     known = [option for action in parser._actions for option in action.option_strings]
     what = f"unknown option {name!r}" if name.startswith("-") else f"unexpected argument {argument!r}"

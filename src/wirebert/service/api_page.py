@@ -1,6 +1,7 @@
 """The page at `/docs`: the OpenAPI document as HTML, without script."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -36,6 +37,11 @@ def api_page(document: _Json) -> bytes:
     ).encode()
 
 
+def _words(text: str) -> str:
+    """The text, what stands between backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _anchor(path: str) -> str:
     return path.strip("/").replace("/", "-").replace(".", "-")
 
@@ -44,10 +50,10 @@ def _operation(method: str, path: str, operation: _Json) -> Iterator[str]:
     yield f'<section id="{_anchor(path)}">\n<h2><code>{method} {escape(path)}</code></h2>\n'
     yield f"<p>{escape(operation['summary'])}</p>\n"
     if "description" in operation:
-        yield f'<p class="faint">{escape(operation["description"])}</p>\n'
+        yield f'<p class="faint">{_words(operation["description"])}</p>\n'
     for parameter in operation.get("parameters", ()):
         allowed = ", ".join(f"<code>{escape(str(value))}</code>" for value in parameter["schema"]["enum"])
-        name, meaning = escape(parameter["name"]), escape(parameter["description"])
+        name, meaning = escape(parameter["name"]), _words(parameter["description"])
         yield f"<p><code>?{name}=</code> {allowed}: {meaning}</p>\n"
     if "requestBody" in operation:
         yield "<h3>Body</h3>\n"

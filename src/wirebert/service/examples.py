@@ -11,7 +11,7 @@ from wirebert.data.schema.schema import Column, ColumnKind
 from wirebert.encoding.categorical import CategoryEncoder
 from wirebert.encoding.columns import ColumnEncoder
 from wirebert.encoding.network import NETWORK_STATES, PORT_RANGES, FlagsEncoder, PortEncoder
-from wirebert.encoding.numeric import NumberEncoder
+from wirebert.encoding.numeric import NUMERIC_STATES, NumberEncoder
 from wirebert.encoding.ports import SERVICES
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.service.bodies import CSV, JSON
@@ -62,11 +62,13 @@ def _value(column: Column, encoder: ColumnEncoder | None, number: int) -> Exampl
 
 
 def _number(encoder: NumberEncoder, *, is_whole: bool) -> int | float | None:
-    """The middle of the usual range, to two digits."""
+    """The most frequent value, or the middle of the range, to two digits."""
+    frequent = encoder.default - len(NUMERIC_STATES)
     ordered = sorted((*encoder.starts, *encoder.exact))
     if not ordered:
         return None
-    rounded = float(f"{ordered[len(ordered) // 2]:.2g}")
+    value = encoder.exact[frequent] if frequent >= 0 else ordered[len(ordered) // 2]
+    rounded = float(f"{value:.2g}")
     return round(rounded) if is_whole or rounded.is_integer() else rounded
 
 

@@ -163,7 +163,9 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def enliven(self) -> "Opened":
-        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        # The flows of the mistakes have tables of their own; the first one is open.
+        closed = "document.querySelectorAll('details:not(.errors details)')"
+        self.page.evaluate(f"{closed}.forEach((one) => {{ one.open = true; }})")
         for figure in self.page.query_selector_all("figure[data-chart]"):
             figure.scroll_into_view_if_needed()
         until(
@@ -174,7 +176,7 @@ class Opened:
 
 PAGES = (*RUNS, "large")
 SEEN = [on(page, f"{page} {width} wide") for page in PAGES for width in WIDTHS] + [
-    on(page, f"{page} telephone narrow") for page in PAGES
+    on(page, f"{page} telephone narrow") for page in RUNS
 ]
 
 
@@ -240,6 +242,17 @@ def test_no_text_of_a_chart_is_cut_off_or_lies_on_another(opened: Opened) -> Non
     assert opened.page.evaluate(OVERLAPPING) == []
 
 
+def test_no_text_of_a_chart_is_smaller_than_eleven_pixels(opened: Opened) -> None:
+    small: list[str] = opened.page.evaluate(
+        """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
+             const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+             return [...svg.querySelectorAll('text')].filter((text) => text.textContent &&
+               scale && parseFloat(getComputedStyle(text).fontSize) * scale < 10.95)
+               .map((text) => `${svg.closest('figure').dataset.chart}: ${text.textContent}`); })"""
+    )
+    assert small == []
+
+
 @pytest.mark.parametrize(
     ("name", "width", "scheme", "fonts"),
     [
@@ -264,8 +277,9 @@ def test_an_accessibility_check_finds_no_violation(
     assert result.violations_count == 0, result.generate_report()
 
 
-@pytest.mark.parametrize("fonts", ["wide", "narrow"])
-@pytest.mark.parametrize(("width", "scheme"), [("telephone", "light"), ("desk", "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme", "fonts"), [("telephone", "light", "wide"), ("desk", "dark", "narrow")]
+)
 def test_a_comparison_fits_the_screen_and_an_accessibility_check_finds_no_violation(
     launch: Callable[[str], Browser], compared: Path, width: str, scheme: str, fonts: str
 ) -> None:
@@ -483,17 +497,6 @@ def test_drift_is_drawn_for_each_column_and_the_most_drifted_is_first(desk: Page
     assert desk.locator(".multiple svg rect.test").count() > len(distances)
 
 
-def test_no_text_of_a_chart_is_smaller_than_eleven_pixels(opened: Opened) -> None:
-    small: list[str] = opened.page.evaluate(
-        """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
-             const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-             return [...svg.querySelectorAll('text')].filter((text) => text.textContent &&
-               scale && parseFloat(getComputedStyle(text).fontSize) * scale < 10.95)
-               .map((text) => `${svg.closest('figure').dataset.chart}: ${text.textContent}`); })"""
-    )
-    assert small == []
-
-
 def test_the_first_column_of_a_table_stays_in_sight(browser: Browser, report_page: Path) -> None:
     opened = Opened(browser, report_page, WIDTHS["telephone"])
     box = opened.page.locator(
@@ -551,7 +554,7 @@ def test_without_scripts_the_pictures_and_tables_are_there(
     assert len(opened.page.query_selector_all("figure .picture > svg")) >= LEAST_CHARTS
     assert not opened.page.locator(".switches").first.is_visible()
     assert opened.page.locator("table:visible").first.is_visible()
-    assert min(opened.page.evaluate(SCALES).values()) >= 0.915
+    assert min(scale for scale in opened.page.evaluate(SCALES).values() if scale) >= 0.915  # 0: closed
     assert opened.page.evaluate(CUT) == []
     opened.context.close()
 

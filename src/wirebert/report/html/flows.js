@@ -12,7 +12,13 @@ function element(tag, text = "", attributes = {}, ...children) {
   return made;
 }
 
-const share = (value) => `${Math.round(100 * value)} %`;
+const share = (value) => `${Math.round(100 * value)}\u00a0%`;
+
+// A name that may be broken after its punctuation.
+function nameCell(name) {
+  const parts = name.split(/(?<=[_./:-])(?=\w)/).flatMap((part) => [element("wbr"), part]);
+  return element("th", "", { scope: "row" }, ...parts.slice(1));
+}
 
 // What is usual in a column of a class, in words.
 function usual(data, name, column) {
@@ -38,7 +44,7 @@ function isRare(data, name, column, value) {
 function valuesTable(caption, columns, rows) {
   const head = element("tr", "", {}, ...columns.map((name) => element("th", name, { scope: "col", class: "text" })));
   const body = rows.map(([name, ...cells]) =>
-    element("tr", "", {}, element("th", name, { scope: "row" }), ...cells.map(([text, rare]) =>
+    element("tr", "", {}, nameCell(name), ...cells.map(([text, rare]) =>
       element("td", text, { class: rare ? "text rare" : "text" }))));
   const table = element("table", "", { class: "values" }, element("caption", caption, { class: "unseen" }),
     element("thead", "", {}, head), element("tbody", "", {}, ...body));
@@ -61,7 +67,7 @@ function flowDetails(data, flow, isOpen) {
   const label = flow.label === flow.true_class ? "" : `, label ${flow.label}`;
   const summary = element("summary", "", {}, element("b", flow.true_class), " classified as ",
     element("b", flow.predicted_class), " ", element("span",
-      `probability ${(100 * flow.probability).toFixed(2)} %${score}, row ${flow.row.toLocaleString("en")}${label}`, { class: "range" }));
+      `probability ${(100 * flow.probability).toFixed(2)}\u00a0%${score}, row ${flow.row.toLocaleString("en")}${label}`, { class: "range" }));
   const details = element("details", "", {}, summary);
   const head = ["column", "this flow", `usual in ${flow.true_class}`, `usual in ${flow.predicted_class}`];
   const fill = () => {

@@ -147,9 +147,9 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     if not sentences:
         return sentences
     doubts = [one.message for one in report.data.findings if one.code == "untrusted_threshold"]
-    first = [_REDACTED] if report.is_redacted else []
     cautions = join(*(paragraph(f"{text[:1].upper()}{text[1:]}.", "caution") for text in doubts))
-    sentences = join(*(paragraph(text, "faint") for text in first), sentences)
+    if report.is_redacted:
+        sentences = join(sentences, paragraph(_REDACTED, "faint"))
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
     cards = join(
@@ -177,7 +177,7 @@ def _deployed_cards(metrics: SplitMetrics) -> list[Markup]:
         Markup(
             f"<div><dt>false positives, stored threshold</dt><dd{mark}>{100 * point.fpr:.2f} %</dd>"
             f'<dd class="more">[{low}, {high}] %<br>'
-            f"<span>target {100 * point.target_fpr:.3g} %: {held}</span></dd></div>"
+            f"target {100 * point.target_fpr:.3g} %: {held}</dd></div>"
         )
     ]
     if point.tpr is not None:

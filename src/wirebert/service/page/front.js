@@ -31,7 +31,7 @@ async function describe() {
   at("model").textContent = `Model ${[model.name, model.saved && `of ${model.saved}`].filter(Boolean).join(" ")}: ${threshold}.`;
   at("classes").textContent =
     `${model.classes.length} classes (${model.classes.join(", ")}), ${features} features, by ${model.backend}.`;
-  at("caution").textContent = model.findings.map((finding) => `The ${finding.message.replace(/^the /, "")}.`).join(" ");
+  at("caution").textContent = model.findings.map((finding) => `The ${finding.message.replace(/^the /, "").replaceAll("`", "")}.`).join(" ");
   at("caution").hidden = !model.findings.length;
   at("sample").hidden = false;
 }
@@ -93,7 +93,7 @@ function show(answer) {
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const invalid_values = Object.entries(answer.invalid_values).map(([name, count]) => `${name}: ${count}`).join(", ");
-  at("summary").textContent = `${state.flows.length} flows` +
+  at("summary").textContent = `${state.flows.length} ${state.flows.length === 1 ? "flow" : "flows"}` +
     [...counts].map(([name, count]) => `, ${count} ${name}`).join("") +
     (invalid_values ? `. Values that are not numbers, read as missing: ${invalid_values}.` : ".");
   say("");
