@@ -48,7 +48,7 @@ from wirebert.inference.sealing import (
 )
 from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
-from wirebert.run_folder import MANIFEST
+from wirebert.run_folder import MANIFEST, model_name
 from wirebert.serialization import from_builtins, to_builtins
 
 FORMAT_VERSION = 2
@@ -203,7 +203,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             else None,
             novelty=_read_novelty(folder, manifest),
             sha256=_name_of(manifest),
-            name=_run_name(folder),
+            name=model_name(folder),
             saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
         )
     # The content is intact, so it was written by another version.
@@ -221,11 +221,6 @@ def _name_of(manifest: Mapping[str, Any]) -> str:
     """The sha256 of the manifest without exports, which give the same verdicts."""
     files = {name: about for name, about in manifest["files"].items() if name not in _EXPORT_FILES}
     return seal_of({**manifest, "files": files, "exports": {}})
-
-
-def _run_name(folder: Path) -> str:
-    whole = folder.resolve()
-    return whole.parent.name if whole.name == "model" and whole.parent.name else whole.name
 
 
 _UNREADABLE = (
