@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -80,7 +80,7 @@ class Monitor:
         values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
         if "wirebert_monitor_flows_total{" not in text:
             return False
-        numbers = Counter[str]()
+        numbers = defaultdict[str, float](float)
         for name, value in values:
             numbers[name.partition("{")[0]] += float(value)
         self.flows = numbers["wirebert_monitor_flows_total"]

@@ -62,6 +62,5 @@ class MonitorCounts:
         }
 
 
-def _counted(texts: pa.Array | pa.ChunkedArray) -> dict[str, int]:
-    counts = texts.value_counts()
-    return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}
+def _counted(texts: pa.Array | pa.ChunkedArray) -> Counter[str]:
+    return Counter(map(str, texts.to_pylist()))

@@ -284,6 +284,6 @@ def _remote(place: str) -> Sink:
             port=port,
             transport=cast(Any, parts.scheme.removeprefix("syslog+")),
             ca=Path(given["ca"]) if "ca" in given else None,
-            **({"facility": given["facility"]} if "facility" in given else {}),
+            facility=given.get("facility", "local0"),
         )
     )

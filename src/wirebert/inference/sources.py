@@ -1,6 +1,7 @@
 """What a monitor reads side by side: growing files, folders, standard input, partitions of Kafka topics."""
 
-# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
+# pyright: reportArgumentType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import sys

@@ -36,7 +36,8 @@ class Position:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Position":
         """The inverse of `asdict`, also after a way through JSON."""
-        return cls(**{**plain, "finished": tuple(plain["finished"])})
+        values: dict[str, Any] = {**plain, "finished": tuple(plain["finished"])}
+        return cls(**values)
 
 
 @final
