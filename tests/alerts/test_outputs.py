@@ -1,7 +1,6 @@
 """Each target gets the events that it asked for, in its format."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
@@ -49,17 +48,10 @@ def batch() -> Batch:
     )
 
 
-def opened(*targets: str, saved: Mapping[str, object] | None = None) -> tuple[Outputs, list[tuple[str, str]]]:
+def opened(*targets: str) -> tuple[Outputs, list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
-    outputs = Outputs(
-        [Target.parse(target) for target in targets],
-        saved or {},
-        None,
-        1,
-        Event(),
-        lambda *one: told.append(one),
-    )  # pyright: ignore[reportArgumentType]
-    return outputs, told
+    parsed = [Target.parse(target) for target in targets]
+    return Outputs(parsed, {}, None, 1, Event(), lambda code, text: told.append((code, text))), told
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -124,4 +116,4 @@ def test_a_full_disk_is_waited_for_and_told_once(tmp_path: Path, monkeypatch: py
 )
 def test_an_address_of_syslog_that_is_none_is_refused(place: str, tmp_path: Path):
     with pytest.raises(ConfigError, match="HOST:PORT"):
-        Outputs([Target.parse(place)], {}, tmp_path, 1, Event(), lambda *_: None)
+        Outputs([Target.parse(place)], {}, tmp_path, 1, Event(), lambda _code, _text: None)

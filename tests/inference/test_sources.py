@@ -47,7 +47,7 @@ def opened(detector: Detector, *places: str, saved: dict[str, SourceProgress] | 
 
 def ids_of(sources: Sources) -> list[str]:
     return [
-        identity
+        str(identity)
         for source in sources.poll()
         for table in source.tables()
         for identity in with_keys(table, source).column("event_id").to_pylist()
