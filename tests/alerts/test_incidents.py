@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from wirebert.alerts.incident_records import MAX_DISTINCT
 from wirebert.alerts.incidents import Incident, IncidentEvent, IncidentSettings, IncidentTracker
+from wirebert.data.flows import open_flows
 
 GAP_S, LATE_S = 10.0, 5.0
 SETTINGS = IncidentSettings(gap_s=GAP_S, late_s=LATE_S)
@@ -257,3 +259,31 @@ def test_records_without_times_or_ends_are_one_incident_of_now():
 def test_what_is_no_state_is_refused():
     with pytest.raises(TypeError):
         IncidentTracker.from_state(SETTINGS, {"open": [{"key": 1}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "scanner", "num_flows", "num_destinations", "num_ports"),
+    [("horizontal", "10.0.2.112", 15, 14, 4), ("vertical", "192.168.1.9", 46, 1, 44)],
+)
+def test_a_real_scan_is_one_incident(
+    data_dir: Path, name: str, scanner: str, num_flows: int, num_destinations: int, num_ports: int
+):
+    flows = open_flows(data_dir / "sensors" / "zeek-scans" / f"{name}.conn.log")
+    records = pa.concat_tables(flows.blocks())
+    is_scan = [
+        source == scanner and state != "SF"
+        for source, state in zip(
+            records["src_ip"].to_pylist(), records["conn_state"].to_pylist(), strict=True
+        )
+    ]
+    ports = records["dst_port"].cast(pa.float64()).cast(pa.int64())
+    records = records.set_column(records.column_names.index("dst_port"), "dst_port", ports)
+    records = records.append_column("verdict", pa.array(["alert" if one else "pass" for one in is_scan]))
+    records = records.append_column("predicted_class", pa.array(["scan"] * records.num_rows))
+    tracker = IncidentTracker(IncidentSettings())
+    events = [event for row in range(records.num_rows) for event in tracker.add(records.slice(row, 1))]
+    (incident,) = closed(events + tracker.close_all())
+    assert (incident.num_flows, incident.num_destinations, incident.num_ports) == (
+        *(num_flows, num_destinations),
+        num_ports,
+    )
