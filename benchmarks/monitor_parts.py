@@ -235,8 +235,8 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
             for line in block
         )
         while len(ids) < num_flows and time.perf_counter() - started < 1_200:
-            while sent - len(ids) < 40_000 and (
-                some := [m for m, _ in zip(messages, range(2_000), strict=False)]
+            while sent - len(ids) < 6_000 and (
+                some := [m for m, _ in zip(messages, range(1_000), strict=False)]
             ):
                 sink.write(some)
                 sent += len(some)

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wirebert.data.accounting import RejectedRow
+from wirebert.data.findings import Finding
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow_state import SourceProgress
 from wirebert.inference.followed_log import FollowedLog, Scoring
+from wirebert.inference.line_source import StreamedLines
 from wirebert.inference.tail import Tail
 
 if TYPE_CHECKING:
@@ -39,5 +42,19 @@ def test_a_log_without_rows_waits_with_what_it_has(artifact: "Artifact", tmp_pat
     followed = followed.under(detector)
     with log.open("a") as file:
         file.write("http,1,SF,10.0.0.1\n")
+    assert [table.num_rows for table in followed.tables()] == [1]
+    followed.close()
+
+
+def test_messages_that_are_no_flows_are_set_aside_and_the_next_ones_are_scored(artifact: "Artifact"):
+    detector, kept, told = Detector(artifact), list[RejectedRow](), list[Finding]()
+    pieces = [b'{"other": 1}\n{"other": 2}\n', b'{"service": "http", "bytes": 1, "flags": "SF"}\n']
+    lines = StreamedLines("flows[0]", lambda _: pieces.pop(0) if pieces else b"", lambda: len(pieces))
+    lines.saved_position = {"offset": 0, "base": 0}
+    scoring = Scoring(detector=detector, tell=told.extend, keep=kept.append)
+    followed = FollowedLog(lines, SourceProgress.fresh(detector.schema), scoring)
+    assert list(followed.tables()) == []
+    assert [(row.line, row.text) for row in kept] == [(1, '{"other": 1}'), (2, '{"other": 2}')]
+    assert [(one.code, one.count) for one in told] == [("rejected_rows", 2)]
     assert [table.num_rows for table in followed.tables()] == [1]
     followed.close()

@@ -17,7 +17,7 @@ from typing import Literal, cast, final
 import pyarrow as pa
 
 from wirebert.alerts.ecs import carried_columns
-from wirebert.data.accounting import ParseStats, RejectedRow
+from wirebert.data.accounting import KEPT_CHARACTERS, ParseStats, RejectedRow
 from wirebert.data.checks.unread import set_aside
 from wirebert.data.dialect import HEAD_BYTES, Encoding, read_head
 from wirebert.data.findings import Finding
@@ -28,7 +28,7 @@ from wirebert.files import path_of, unnamed_file
 from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow_state import SourceProgress
-from wirebert.inference.line_source import LineSource
+from wirebert.inference.line_source import LineSource, StreamedLines
 from wirebert.inference.predictions import predict_blocks
 
 _WINDOW_ROWS = 10_000
@@ -116,7 +116,13 @@ class FollowedLog:
         if not lines:
             return
         self._waiting += lines
-        if self._flows is None and not self._open():
+        try:
+            if self._flows is None and not self._open():
+                return
+        except UserError as error:
+            if not isinstance(self.lines, StreamedLines) or self.lines.saved_position is None:
+                raise
+            self._set_aside(self.lines, error)  # one bad message must not end the whole group again and again
             return
         assert self._flows is not None
         lines, self._waiting = self._waiting, b""
@@ -185,6 +191,19 @@ class FollowedLog:
         self.lines.rejected.clear()
         if not self._waiting:
             self.progress = replace(self.progress, position=self.lines.saved_position)
+
+    def _set_aside(self, lines: StreamedLines, error: UserError) -> None:
+        """Reject the first messages of a partition, which are no flows of this model."""
+        texts, self._waiting = self._waiting.splitlines(), b""
+        for line, text in enumerate(texts, lines.num_lines - len(texts) + 1):
+            shown = text[: 4 * KEPT_CHARACTERS].decode("utf-8", "replace")[:KEPT_CHARACTERS]
+            self._scoring.keep(RejectedRow(line, str(error), shown, self.name))
+        lines.forget_head()
+        self.progress = replace(self.progress, position=lines.saved_position)
+        message = f"{self.name}: {len(texts):,} messages are set aside: {error}"
+        self._scoring.tell(
+            [Finding(code="rejected_rows", severity="warning", count=len(texts), message=message)]
+        )
 
     def _open(self) -> bool:
         """Detect the format of the file; False while it has no rows."""

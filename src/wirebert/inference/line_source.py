@@ -93,6 +93,10 @@ class StreamedLines:
         """The complete lines in the first bytes."""
         return self._head[: self._head.rfind(b"\n", 0, max_bytes) + 1]
 
+    def forget_head(self) -> None:
+        """Take the next lines for the first ones."""
+        self._head = b""
+
     def read(self, max_bytes: int) -> bytes:
         """The next complete lines; a line longer than `max_bytes` is skipped, and is among `rejected`."""
         chunk = self._fetch(max_bytes)
