@@ -78,7 +78,7 @@ class Monitor:
             assert self._process.poll() is None, (self.folder / "stderr").read_text()[-2_000:]
             return False
         values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        if "wirebert_monitor_flows_total{" not in text:
+        if "wirebert_monitor_lag_num_behind{" not in text:
             return False
         numbers = defaultdict[str, float](float)
         for name, value in values:
