@@ -12,6 +12,7 @@ No file is a pickle, and none is parsed before its sha256 is checked. The large 
 checked and read on first use: scoring with an export reads no weights.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -99,6 +100,8 @@ class Artifact:
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
     name: str = ""
     """The folder that it was loaded from; for RUN/model the run."""
+    sha256: str = ""
+    """Of its `wirebert.json`, which has the sha256 of every other file."""
     saved: str = ""
     """Date on which that folder was written, as in 2026-01-31."""
 
@@ -200,6 +203,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             else None,
             novelty=_read_novelty(folder, manifest),
             name=_name_of(folder),
+            sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
             saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
         )
     # The content is intact, so it was written by another version.
