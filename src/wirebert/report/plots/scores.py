@@ -192,12 +192,7 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     kinds = {"predicted class": metrics.calibration.verdict}
     if metrics.calibration.attack is not None:
         kinds["attack score"] = metrics.calibration.attack
-    rows = [
-        _bin(kind, part)
-        for kind, diagram in kinds.items()
-        for part in diagram.bins
-        if part.num_flows >= MIN_BIN_FLOWS
-    ]
+    rows = [_bin(kind, part) for kind, one in kinds.items() for part in large_bins(one)]
     x: Spec = {"field": "predicted", "title": "predicted probability", **_SHARE}
     y: Spec = {"field": "observed", "title": "observed frequency", **_SHARE}
     colour: Spec = {
@@ -247,6 +242,11 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
         head=("probability of", "predicted", "observed", "flows"),
         rows=tuple(row for kind, diagram in kinds.items() for row in _bin_rows(kind, diagram)),
     )
+
+
+def large_bins(diagram: Reliability) -> list[ReliabilityBin]:
+    """The bins that are drawn."""
+    return [part for part in diagram.bins if part.num_flows >= MIN_BIN_FLOWS]
 
 
 def _bin(kind: str, part: ReliabilityBin) -> Spec:
