@@ -106,7 +106,7 @@ class Report:
     date: str = ""
     """When the report was made, as in 2026-01-31T12:00:00Z."""
     model_sha256: str = ""
-    """Hash over the whole model, from its manifest."""
+    """Sha256 of the model's `wirebert.json`, which has those of its other files; empty if it is not saved."""
     is_redacted: bool = False
     """Whether addresses, names, payloads and paths were left out."""
     columns: Columns = field(default_factory=Columns)

@@ -16,7 +16,7 @@ from wirebert.report.columns import describe_columns
 from wirebert.report.report import FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.findings import tell as print_findings
-from wirebert.workflows.report import evaluation_report, model_hash, record_evaluation
+from wirebert.workflows.report import evaluation_report, record_evaluation
 
 
 def evaluate_flows(
@@ -68,7 +68,7 @@ def evaluate_flows(
     report = evaluation_report(detector, part, metrics, (*fit.opened, *found))
     return replace(
         report,
-        model_sha256="" if model is None else model_hash(model),
+        model_sha256=detector.artifact.sha256,
         columns=describe_columns(profile.sample.table, flows.schema, classes),
         data=replace(report.data, benign=classes.benign, test_usage={part.name: usage}),
     )

@@ -1,6 +1,5 @@
 """From the metrics of a detector to its report: files in the run folder, and tables on the terminal."""
 
-import json
 import shlex
 import sys
 import time
@@ -34,7 +33,7 @@ from wirebert.report.report import (
     write_json,
 )
 from wirebert.report.terminal import print_report
-from wirebert.run_folder import MANIFEST, RunFolder
+from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation_config import DistillationConfig
@@ -176,11 +175,6 @@ def evaluation_report(
 def now() -> str:
     """The time of a report."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def model_hash(model: Path) -> str:
-    """The hash in the manifest of a model folder."""
-    return str(json.loads((model / MANIFEST).read_text(encoding="utf-8"))["sha256"])
 
 
 def record_evaluation(

@@ -46,7 +46,6 @@ from wirebert.workflows.report import (
     RunLog,
     command_line,
     data_section,
-    model_hash,
     now,
     show_data,
     show_findings,
@@ -110,7 +109,7 @@ def train(
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
     columns = describe_columns(data.profile.sample.table, data.flows.schema, data.classes)
-    report = replace(report, columns=replace(columns, drift=drift))
+    report = replace(report, columns=replace(columns, drift=drift), model_sha256=detector.artifact.sha256)
     write_report(report, folder, card=model_card(artifact, report))
     folder.discard_working_files()
     show_report(report, folder, console)
@@ -241,7 +240,6 @@ def run_report(
         training={"parameters": num_parameters, **trained.result.to_report()},
         timing=log.seconds,
         date=now(),
-        model_sha256=model_hash(folder.model),
         baselines=baselines,
         teacher=teacher_gap,
     )

@@ -146,8 +146,8 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     sentences = join(*map(paragraph, summarize(report)))
     if not sentences:
         return sentences
-    doubts = [one.message for one in report.data.findings if one.code == "untrusted_threshold"]
-    cautions = join(*(paragraph(f"{text[:1].upper()}{text[1:]}.", "caution") for text in doubts))
+    untrusted = [one.message for one in report.data.findings if one.code == "untrusted_threshold"]
+    cautions = join(*(paragraph(f"{text[:1].upper()}{text[1:]}.", "caution") for text in untrusted))
     if report.is_redacted:
         sentences = join(sentences, paragraph(_REDACTED, "faint"))
     name, metrics = list(report.splits.items())[-1]
@@ -285,7 +285,7 @@ def _origin(report: Report) -> Markup:
     environment = {
         "date": report.date,
         "duration": f"{sum(report.timing.values()):,.1f} s" if report.timing else "",
-        "sha256 of the model": report.model_sha256,
+        "sha256 of model/wirebert.json": report.model_sha256,
         **{f"sha256 of the file of {name}": usage.sha256 for name, usage in report.data.test_usage.items()},
         "seed": str(report.seed),
         "CPU": f"{machine.cpu}, {machine.num_cores} cores",

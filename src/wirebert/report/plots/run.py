@@ -3,7 +3,7 @@
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.classes import class_metrics, class_shares, confusion
-from wirebert.report.plots.scores import MIN_BIN_FLOWS, calibration, precision_recall, roc, scores
+from wirebert.report.plots.scores import calibration, large_bins, precision_recall, roc, scores
 from wirebert.report.plots.training import resource_charts, training_charts
 from wirebert.report.report import Report
 from wirebert.telemetry.history import History
@@ -55,10 +55,9 @@ def split_charts(name: str, metrics: SplitMetrics, trees: SplitMetrics | None = 
     if metrics.score_histogram is not None and metrics.num_flows:
         charts["scores"] = scores(metrics.score_histogram, f"Attack scores on {name}")
     if metrics.calibration is not None and any(
-        part.num_flows >= MIN_BIN_FLOWS
+        large_bins(diagram)
         for diagram in (metrics.calibration.verdict, metrics.calibration.attack)
         if diagram is not None
-        for part in diagram.bins
     ):
         charts["calibration"] = calibration(metrics, f"Calibration on {name}")
     return charts

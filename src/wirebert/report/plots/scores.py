@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import ceil, log10
 
 from wirebert.metrics.curves import ScoreCurve, ScoreHistogram
-from wirebert.metrics.reliability import Reliability
+from wirebert.metrics.reliability import Reliability, ReliabilityBin
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.thresholds import wilson_interval
 from wirebert.report.plots.chart import (
@@ -192,22 +192,7 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     kinds = {"predicted class": metrics.calibration.verdict}
     if metrics.calibration.attack is not None:
         kinds["attack score"] = metrics.calibration.attack
-    rows: list[Spec] = []
-    for kind, diagram in kinds.items():
-        for part in diagram.bins:
-            if part.num_flows >= MIN_BIN_FLOWS:
-                came_true = round(part.observed_frequency * part.num_flows)
-                low, high = wilson_interval(came_true, part.num_flows)
-                rows.append(
-                    {
-                        "kind": kind,
-                        "predicted": _short(part.probability),
-                        "observed": _short(part.observed_frequency),
-                        "flows": part.num_flows,
-                        "low": _short(low),
-                        "high": _short(high),
-                    }
-                )
+    rows = [_bin(kind, part) for kind, one in kinds.items() for part in large_bins(one)]
     x: Spec = {"field": "predicted", "title": "predicted probability", **_SHARE}
     y: Spec = {"field": "observed", "title": "observed frequency", **_SHARE}
     colour: Spec = {
@@ -257,6 +242,18 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
         head=("probability of", "predicted", "observed", "flows"),
         rows=tuple(row for kind, diagram in kinds.items() for row in _bin_rows(kind, diagram)),
     )
+
+
+def large_bins(diagram: Reliability) -> list[ReliabilityBin]:
+    """The bins that are drawn."""
+    return [part for part in diagram.bins if part.num_flows >= MIN_BIN_FLOWS]
+
+
+def _bin(kind: str, part: ReliabilityBin) -> Spec:
+    """A point of the reliability diagram, with its 95 % interval."""
+    low, high = wilson_interval(round(part.observed_frequency * part.num_flows), part.num_flows)
+    values = {"predicted": part.probability, "observed": part.observed_frequency, "low": low, "high": high}
+    return {"kind": kind, "flows": part.num_flows, **{name: _short(value) for name, value in values.items()}}
 
 
 def _lines(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[_Line]:
