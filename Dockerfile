@@ -1,4 +1,4 @@
-# The service, without PyTorch and without build tools: it scores the ONNX export that `wirebert train` writes beside
+# The service, and the monitor (deploy/compose.yaml), without PyTorch and without build tools: it scores the ONNX export that `wirebert train` writes beside
 # the weights. Mount the model folder at /model, and run it with a read-only file system:
 #
 #   docker build -t wirebert .
@@ -18,12 +18,14 @@ RUN python -m venv /opt/wirebert
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt setuptools
 COPY src src
-RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[serve]' \
+RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[serve,kafka]' \
     && /opt/wirebert/bin/pip uninstall --yes setuptools pip
 
 FROM ${PYTHON_IMAGE}
 RUN pip uninstall --yes pip && rm -rf /usr/local/lib/python3*/ensurepip
 COPY --from=build /opt/wirebert /opt/wirebert
+# A volume that is mounted there belongs to the user, so that a monitor can write to it.
+RUN install -d -o 10001 -g 10001 /state
 ENV PATH=/opt/wirebert/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
     MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
 USER 10001:10001

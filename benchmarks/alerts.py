@@ -3,6 +3,13 @@
     python benchmarks/alerts.py ecs [--flows 200000] [--model FOLDER]
     python benchmarks/alerts.py incidents [--data ../shared/data] [--captures 400] [--seeds 1 2 3 4 5] [--trees | --model FOLDER] [--out FILE]
 
+    python benchmarks/alerts.py monitor|kafka [--flows 1000000] [--kills 20] [--model FOLDER] [--out FILE]
+    python benchmarks/alerts.py sinks [--seconds 600] | speed [--flows 300000]
+
+`monitor`: a log that grows and is rotated, and a monitor that is killed: flows without a verdict or with two, memory, lag.
+`kafka`: the same from a topic to a topic of a mock broker. `sinks`: a receiver that is refused, slow and flapping in turn.
+`speed`: flows a second from a log to ECS lines, by `wirebert monitor`. These four are in `monitor_parts.py`.
+
 `ecs`: flows a second from a Zeek log to ECS lines in a file, by `wirebert predict` on all cores, with the mini model.
 
 `incidents`: for each seed a mini model is trained on captures of made-up networks; other captures are scored, and its alerts
@@ -236,6 +243,26 @@ def ecs(options: argparse.Namespace) -> None:
             )
 
 
+def monitored(name: str, options: argparse.Namespace) -> None:
+    """One of the parts of `monitor_parts`, with the model that was given or a mini model trained on the spot."""
+    import monitor_parts
+
+    with tempfile.TemporaryDirectory(prefix="wirebert-alerts-") as place:
+        model = options.model
+        if model is None:
+            train_mini(Path(place), 60, 1)
+            model = Path(place) / "run" / "model"
+        if name == "sinks":
+            found = monitor_parts.sinks_part(model, options.seconds)
+        elif name == "speed":
+            found = monitor_parts.speed_part(model, options.flows)
+        else:
+            part = monitor_parts.monitor_part if name == "monitor" else monitor_parts.kafka_part
+            found = part(model, options.flows, options.kills)
+    print(json.dumps(found, indent=1))
+    write_figures(options.out, **{name: found})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -257,6 +284,17 @@ def main() -> None:
     )
     grouped.add_argument("--out", type=Path)
     grouped.set_defaults(run=incidents)
+    for name, flows, kills in (("monitor", 1_000_000, 20), ("kafka", 1_000_000, 20), ("speed", 300_000, 0)):
+        part = parts.add_parser(name)
+        part.add_argument("--flows", type=int, default=flows)
+        part.add_argument("--kills", type=int, default=kills)
+        part.set_defaults(run=partial(monitored, name))
+    broken = parts.add_parser("sinks")
+    broken.add_argument("--seconds", type=float, default=600)
+    broken.set_defaults(run=partial(monitored, "sinks"))
+    for name in ("monitor", "kafka", "speed", "sinks"):
+        parts.choices[name].add_argument("--model", type=Path)
+        parts.choices[name].add_argument("--out", type=Path)
     options = parser.parse_args()
     options.run(options)
 

@@ -1,4 +1,4 @@
-"""The same verdicts everywhere: each sensor log by predict, predict --follow, serve, evaluate and Detector.
+"""The same verdicts everywhere: each sensor log by predict, monitor, serve, evaluate and Detector.
 
     python benchmarks/same_verdicts.py DATA   # DATA: the folder that holds sensors/
 
@@ -21,24 +21,25 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from wirebert.alerts.outputs import Target
 from wirebert.cli.main import main as wirebert
 from wirebert.data.flows import DataConfig, FlowSubset, open_flows
 from wirebert.errors import UserError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import follow
 from wirebert.inference.predictions import predict_blocks
 from wirebert.inference.verdicts import verdict_table
 from wirebert.service.bodies import JSON, TEXT
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
 from wirebert.service.limits import Limits
+from wirebert.workflows.monitor import MonitorSettings, Requests, monitor
 
 LOGS = (
     *("zeek-tsv/conn.log", "zeek-json/conn.log", "zeek-labeled/conn.log.labeled"),
     *("zeek-scans/horizontal.conn.log", "zeek-scans/vertical.conn.log", "suricata/eve.json.gz"),
     *("netflow/nfdump.csv.gz", "argus/comma.binetflow.gz", "argus/tab.binetflow"),
 )
-WAYS = ("predict", "--follow", "serve", "serve by 100", "evaluate", "Detector")
+WAYS = ("predict", "monitor", "serve", "serve by 100", "evaluate", "Detector")
 PIECE = 100
 Rows = Sequence[Mapping[str, Any]]
 
@@ -101,11 +102,13 @@ def cell(found: Rows, expected: Rows, note: str = "") -> str:
 
 
 def followed(detector: Detector, path: Path, out: Path, expected: Rows) -> str:
-    """Verdicts of `predict --follow`."""
-    for file in (out, out.with_name(out.name + ".state")):
-        file.unlink(missing_ok=True)
+    """Verdicts of `monitor`."""
+    out.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as state:
+        settings = MonitorSettings(targets=(Target.parse(str(out)),), state=Path(state))
+        requests = Requests(stop=OnceIdle())
     try:
-        follow(detector, path, out, OnceIdle(), tell=lambda _: None)
+        monitor(lambda: detector, [str(path)], settings, requests, lambda _: None)
     except UserError:
         return "no lines to follow"
     return cell([json.loads(line) for line in out.read_text().splitlines()], expected)

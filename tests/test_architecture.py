@@ -63,7 +63,9 @@ WALLS = {
 
 # The modules that may touch files. Everything else takes and gives arrays, tables and dataclasses.
 EDGES: Sequence[str] = """
+    alerts.appended_file
     alerts.attack_techniques
+    alerts.spool
     alerts.suppression
     alerts.syslog
     api.classifier
@@ -104,7 +106,8 @@ EDGES: Sequence[str] = """
     evaluation.test_ledger
     files
     inference.artifact
-    inference.follow
+    inference.followed_folder
+    inference.followed_log
     inference.follow_state
     inference.log_archives
     inference.predictions
@@ -123,6 +126,7 @@ EDGES: Sequence[str] = """
     report.report
     run_folder
     service.api_keys
+    service.incidents
     service.raw_logs
     service.server
     service.web_page
@@ -131,6 +135,7 @@ EDGES: Sequence[str] = """
     telemetry.trackers
     training.checkpoint
     training.teacher_store
+    workflows.monitor
     workflows.pretraining_report
     workflows.typed_rows
 """.split()

@@ -190,6 +190,16 @@ def model_folder(path: Path, data: str | None = None, command: str = "predict") 
     return RunFolder(path).model
 
 
+def model_name(folder: Path) -> str:
+    """What people call the model of a folder: its name, or that of its run.
+
+    >>> model_name(Path("/runs/demo/model")), model_name(Path("/etc/mine"))
+    ('demo', 'mine')
+    """
+    whole = folder.resolve()
+    return whole.parent.name if whole.name == "model" and whole.parent.name else whole.name
+
+
 def next_run_path(stem: str, parent: Path = Path("runs")) -> Path:
     """The first of `runs/STEM`, `runs/STEM-2`, `runs/STEM-3`, ... that does not exist."""
     number = 1

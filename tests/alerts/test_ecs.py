@@ -154,6 +154,7 @@ def test_an_alert_says_who_what_and_why():
     assert event["wirebert"] == {
         "model_sha256": "ab" * 32,
         "class": "probe",
+        "uid": "CE3b",
         "row": 0,
         "verdict": "alert",
         "threshold": 0.5,

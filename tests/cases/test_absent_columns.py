@@ -118,7 +118,7 @@ def test_a_followed_log_is_refused_like_a_file(
 ):
     log = tmp_path / "flows.csv"
     shutil.copy(CASES / "one-in-common.csv", log)
-    arguments = ["predict", str(cases_model), str(log), "--follow", "--out", str(tmp_path / "out.jsonl")]
+    arguments = ["monitor", str(cases_model), str(log), "--to", str(tmp_path / "out.jsonl")]
     assert main(arguments) == 2
     assert f"8 of 9 features are absent: {OTHERS}" in capfd.readouterr().err
     assert not (tmp_path / "out.jsonl").read_bytes()

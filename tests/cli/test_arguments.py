@@ -3,8 +3,11 @@ import subprocess
 import sys
 from dataclasses import fields
 
+import pytest
+
 from wirebert.cli.arguments import DATA_OPTIONS, add_data_options, given_options
 from wirebert.cli.main import build_parser
+from wirebert.config import resolve_run
 from wirebert.data.config import DataConfig
 
 
@@ -32,3 +35,20 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain", "distill", "compare"])
+def test_short_options_set_settings_and_the_last_one_counts(command: str):
+    given = ["--set", "training.epochs=9", "--epochs", "2", "--lr", "1e-4", "--batch-size", "64"]
+    options = build_parser().parse_args([command, "x", *given])
+    assert options.overrides == [
+        *("training.epochs=9", "training.epochs=2"),
+        *("training.learning_rate=1e-4", "training.batch_size=64"),
+    ]
+    assert build_parser().parse_args([command, "x"]).overrides == []
+
+
+def test_a_short_option_is_a_setting_of_the_run():
+    options = build_parser().parse_args(["train", "x.csv", "--size", "mini", "--epochs", "2"])
+    run = resolve_run(None, options.overrides, {"train": "x.csv"})
+    assert (run.model.size, run.training.epochs) == ("mini", 2)

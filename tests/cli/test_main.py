@@ -298,8 +298,41 @@ def test_a_file_of_another_layout_is_refused_by_a_model(
     assert "expected" in message
 
 
+def test_without_a_command_there_is_help_with_three_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: wirebert")
+    examples = text.partition("examples:\n")[2].strip().splitlines()
+    assert len(examples) == 3
+    parser = build_parser()
+    for example in examples:
+        parser.parse_args(example.split("   ")[0].split()[1:])
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["foo"], ["train", "--foo"], ["predict", "model"], ["demo", "--rows", "many"]]
+    ("arguments", "hint"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["train", "x.csv", "--epoch-s", "3"], "did you mean '--epochs'?"),
+        (["predict", "model", "x.csv", "--ot=y.csv"], "did you mean '--out'?"),
+        (["predict", "model", "x.csv", "--backend", "onxx"], "did you mean 'onnx'?"),
+        (["serve", "model", "more"], "unexpected argument 'more'"),
+        (["train", "x.csv", "--set", "training.epoch=3"], "did you mean training.epochs?"),
+    ],
+)
+def test_what_was_probably_meant_is_guessed(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["foo"], ["train", "--foo"], ["predict", "model"], ["demo", "--rows", "many"]]
 )
 def test_arguments_that_no_command_has_are_refused_in_one_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -164,3 +164,35 @@ def test_verdicts_of_a_live_pipe_come_before_it_closes(model: Path, flows: Path,
     with flows.open("rb") as file:
         done = subprocess.run(command, stdin=file, capture_output=True, check=True)
     assert done.stdout == b"".join(expected)
+
+
+def test_following_is_refused_with_the_command_to_use(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(model), "conn.log", "--follow", "--out", "v.jsonl"]) == 2
+    assert f"`wirebert monitor {model} conn.log --to v.jsonl`" in capfd.readouterr().err
+
+
+def test_a_monitor_scores_a_pipe_to_its_end_without_pytorch(model: Path, flows: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "monitor", str(model), "-", "--to"]
+    done = subprocess.run(
+        [*command, f"{tmp_path / 'out.jsonl'},write=flows+health"],
+        input=flows.read_bytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    num_flows = len(flows.read_text().splitlines()) - 1
+    assert [row["row"] for row in rows[:-1]] == list(range(num_flows))
+    assert (rows[-1]["event"], rows[-1]["flows"]) == ("stopped", num_flows)
+
+
+def test_a_remote_target_needs_a_state(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["monitor", str(model), "conn.log", "--to", "syslog+udp://127.0.0.1:514"]) == 2
+    assert "expected --state DIR" in capfd.readouterr().err
+
+
+def test_a_test_event_reaches_every_target_and_keeps_what_is_there(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    for _ in range(2):
+        assert main(["monitor", str(model), "-", "--to", str(out), "--test-event"]) == 0
+    assert [json.loads(line)["event"] for line in out.read_text().splitlines()] == ["test", "test"]

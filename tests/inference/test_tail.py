@@ -105,7 +105,7 @@ def test_a_new_reader_goes_on_from_a_position(log: Path, opened: Opener):
     tail = opened(log)
     tail.read(ROOM)
     append(log, b"three\n")
-    again = opened(log, Position(**tail.position.to_dict()))  # pyright: ignore[reportArgumentType]
+    again = opened(log, Position.from_plain(tail.saved_position))
     assert read_all(again) == b"three\n"
 
 

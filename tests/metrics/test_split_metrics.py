@@ -208,7 +208,7 @@ def test_no_confusion_takes_all_places() -> None:
     many = 100
     chosen = choose([0.9] * many + [0.1], [0] * many + [1], list(range(many + 1)))
     assert chosen == [*range(PER_CONFUSION), many]
-    assert len(choose([0.5] * 100, list(range(100)), list(range(100)))) == NUM_MISTAKES
+    assert len(choose([0.5] * 300, list(range(300)), list(range(300)))) == NUM_MISTAKES
 
 
 def test_without_mistakes_none_is_chosen() -> None:

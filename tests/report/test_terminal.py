@@ -26,6 +26,7 @@ def test_the_report_fits_80_columns_and_is_plain_text_when_piped(report: Report)
     assert f"{report.splits['test'].accuracy:.3f} [" in text
     assert "boosted trees" in text
     assert "not in training, always wrong here: worm" in text
+    assert text.index("test: ") < text.index("valid: ")
 
 
 def test_no_figure_is_cut_at_80_columns(report: Report) -> None:

@@ -1,6 +1,7 @@
 """The application, asked as a client asks it, without a socket."""
 
 import asyncio
+import csv
 import gzip
 import json
 import logging
@@ -114,7 +115,8 @@ def test_without_a_valid_key_nothing_is_told(artifact: "Artifact", path: str, gi
         answer = client.request(method, path, headers=headers, content=FLOW)  # pyright: ignore[reportArgumentType]
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert set(answer.json()) == {"error"}
+    assert set(answer.json()) == {"error", "example"}
+    assert not any(name in answer.text for name in ("bytes", "service", "flags", "normal"))
 
 
 def test_without_a_key_the_document_names_no_class_and_no_column(artifact: "Artifact"):
@@ -128,6 +130,46 @@ def test_without_a_key_the_document_names_no_class_and_no_column(artifact: "Arti
     assert public.json()["components"]["securitySchemes"]
     assert set(public.json()["paths"]) == {"/healthz", "/readyz"}
     assert all(f"p_{name}" in whole.text for name in artifact.classes.classes)
+
+
+def test_verdicts_come_as_csv_like_those_of_a_file(client: TestClient):
+    flows = b'{"flows": [{"bytes": 12, "service": "http", "src_ip": "=1+1"}, {"bytes": 0, "service": "dns"}]}'
+    answer = client.post("/v1/score", content=flows, headers={**AS_JSON, "accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv"), answer.text
+    expected = client.post("/v1/score", content=flows, headers=AS_JSON).json()["flows"]
+    rows = list(csv.DictReader(answer.text.splitlines()))
+    assert list(rows[0]) == list(expected[0]), answer.text
+    assert [row["predicted_class"] for row in rows] == [flow["predicted_class"] for flow in expected]
+    assert [float(row["p_dos"]) for row in rows] == [flow["p_dos"] for flow in expected]
+    assert rows[0]["src_ip"] == "'=1+1"
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "headers", "body"),
+    [
+        (400, "/v1/score", AS_JSON, b"{"),
+        (404, "/v1/scores", AS_JSON, FLOW),
+        (405, "/v1/model", AS_JSON, FLOW),
+        (406, "/v1/score", {**AS_JSON, "accept": "image/png"}, FLOW),
+        (413, "/v1/score", AS_JSON, FLOW + b" " * (1 << 20)),
+        (415, "/v1/score", {"content-type": "image/png"}, FLOW),
+        (422, "/v1/score", AS_JSON, b'{"flows": [{"x": 1}]}'),
+        (422, "/v1/score?explain=x", AS_JSON, FLOW),
+    ],
+)
+def test_who_is_refused_is_shown_a_request_that_is_not(
+    client: TestClient, status: int, path: str, headers: dict[str, str], body: bytes
+):
+    answer = client.post(path, content=body, headers=headers)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert "curl" in answer.json()["example"]
+
+
+def test_the_api_page_is_a_page(client: TestClient):
+    answer = client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "POST /v1/score" in answer.text
 
 
 def test_each_of_several_keys_opens(artifact: "Artifact"):

@@ -50,13 +50,17 @@ def test_other_bodies_are_refused(headers: dict[str, str]):
         ("application/json;q=0.1, application/x-ndjson", JSON_LINES),
         ("application/vnd.apache.arrow.stream, */*;q=0.1", ARROW),
         ("application/json;q=nonsense, */*;q=0.1", JSON),
+        ("text/csv", CSV),
+        ("text/*", CSV),
     ],
 )
 def test_the_answer_is_what_the_client_likes_best_of_what_we_write(accept: str, kind: str):
     assert answer_type(request(accept=accept)) == kind
 
 
-@pytest.mark.parametrize("accept", ["text/csv", "application/json;q=0", "nonsense"])
+@pytest.mark.parametrize(
+    "accept", ["text/tab-separated-values", "text/plain", "application/json;q=0", "nonsense"]
+)
 def test_an_answer_that_we_do_not_write_is_refused(accept: str):
     with pytest.raises(RequestError) as caught:
         answer_type(request(accept=accept))

@@ -1,14 +1,20 @@
+import datetime
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
+from wirebert.metrics.thresholds import Threshold
 from wirebert.service.api_keys import ApiKeys
+from wirebert.service.examples import Examples
 from wirebert.service.handlers import RequestHandler
 from wirebert.service.limits import Limits
 from wirebert.service.openapi import about_model, document
@@ -19,18 +25,26 @@ if TYPE_CHECKING:
     from wirebert.inference.artifact import Artifact
 
 
+def examples_of(artifact: "Artifact", limits: Limits = Limits()) -> Examples:  # noqa: B008
+    return Examples.of(artifact.tokenizer, limits)
+
+
+def described(artifact: "Artifact", limits: Limits = Limits(), *, needs_key: bool = False) -> Any:  # noqa: B008
+    return document(Detector(artifact), limits, examples_of(artifact, limits), needs_key=needs_key)
+
+
 def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact"):
     from wirebert.service.app import create_app
     from wirebert.service.web_page import resources
 
     app = create_app(RequestHandler(Detector(artifact), Limits()), Limits(), ApiKeys())
-    listed = document(Detector(artifact), Limits(), needs_key=False)["paths"]
-    assert set(listed) == app.paths - set(resources()) - {"/openapi.json"}  # pyright: ignore[reportArgumentType]
+    listed = described(artifact)["paths"]
+    assert set(listed) == app.paths - set(resources()) - {"/openapi.json", "/docs"}
 
 
 def test_the_body_is_documented_by_the_types_that_read_it(artifact: "Artifact"):
     limits = Limits(max_rows=7)
-    components: Any = document(Detector(artifact), limits, needs_key=False)["components"]
+    components: Any = described(artifact, limits)["components"]
     body = components["schemas"]["Flows"]
     assert body["additionalProperties"] is False
     assert body["required"] == ["flows"]
@@ -43,15 +57,37 @@ def test_the_body_is_documented_by_the_types_that_read_it(artifact: "Artifact"):
 
 
 def test_a_key_is_spoken_of_where_one_is_needed(artifact: "Artifact"):
-    assert "securitySchemes" not in str(document(Detector(artifact), Limits(), needs_key=False))
-    with_key = document(Detector(artifact), Limits(), needs_key=True)
+    assert "securitySchemes" not in str(described(artifact))
+    with_key = described(artifact, needs_key=True)
     assert str(with_key).count("'security': [{'key': []}]") == 3  # verdicts, the model, the counts
 
 
 def test_the_model_is_described_without_a_path(artifact: "Artifact"):
-    told = about_model(Detector(artifact))
+    told = about_model(Detector(artifact), examples_of(artifact))
     assert told["classes"] == ["normal", "dos", "probe"]
     assert not re.search(r"/(tmp|home|root|work)/", str(told))
+
+
+def test_a_model_is_told_with_its_name_its_date_its_threshold_and_what_is_against_it(
+    artifact: "Artifact", tmp_path: Path
+):
+    threshold = Threshold(
+        target_fpr=0.001,
+        threshold=0.75,
+        num_benign=50,
+        num_false_positives=0,
+        fpr_interval=(0.0, 0.1),
+        num_distinct=50,
+        is_trusted=False,
+    )
+    operating = replace(NO_OPERATING_POINT, thresholds=(threshold,))
+    save_artifact(replace(artifact, operating_point=operating), tmp_path / "monday" / "model", card="")
+    detector = Detector.load(tmp_path / "monday" / "model")
+    told = about_model(detector, examples_of(artifact))
+    written = (tmp_path / "monday" / "model" / "wirebert.json").stat().st_mtime
+    assert (told["name"], told["threshold"]) == ("monday", 0.75)
+    assert told["saved"] == datetime.date.fromtimestamp(written).isoformat()
+    assert [one["code"] for one in told["findings"]] == ["untrusted_threshold"]  # pyright: ignore
 
 
 @pytest.mark.soak

@@ -10,7 +10,7 @@ def test_the_page_names_nothing_from_elsewhere():
 
 def test_what_the_page_names_is_there():
     page = resources()["/"][0].decode()
-    assert set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) == set(resources()) - {"/"}
+    assert set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) == {*resources(), "/docs"} - {"/"}
 
 
 def test_the_page_needs_no_inline_script_or_style():

@@ -81,7 +81,7 @@ def _events(records: pa.RecordBatch, context: EcsContext) -> list[bytes]:
         "observer": _json({"product": "wirebert", "type": "ids", "version": context.version or "unknown"}),
         "rule": _only(is_alert, pa.array([one[0] for one in by_class], pa.string()).take(names.indices)),
         "threat": _only(is_alert, pa.array([one[1] for one in by_class], pa.string()).take(names.indices)),
-        "wirebert": _own(records, context, num_rows),
+        "wirebert": _own(records, columns, context, num_rows),
     }
     return cast(list[bytes], json_object(fields, num_rows).cast(pa.binary()).to_pylist())
 
@@ -286,7 +286,7 @@ def _threat(technique: AttackTechnique) -> dict[str, object]:
     }
 
 
-def _own(records: pa.RecordBatch, context: EcsContext, num_rows: int) -> pa.Array:
+def _own(records: pa.RecordBatch, columns: FlowColumns, context: EcsContext, num_rows: int) -> pa.Array:
     """Our own namespace: what no field of the schema means."""
     probabilities = {
         # A point in a name would be read as an object in an object.
@@ -297,6 +297,7 @@ def _own(records: pa.RecordBatch, context: EcsContext, num_rows: int) -> pa.Arra
     fields: dict[str, pa.Array | str | None] = {
         "model_sha256": _json(context.model_sha256),
         "class": json_text(records["predicted_class"]),
+        "uid": None if columns.uid is None else json_text(records[columns.uid]),
         **{name: json_text(records[name]) for name in _OWN if name in records.schema.names},
         "probabilities": json_object(probabilities, num_rows),
     }

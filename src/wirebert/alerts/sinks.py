@@ -1,9 +1,10 @@
 """`Sink`: where events go. Files, syslog and others satisfy it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes events, each one line without its end. What cannot be delivered now is an `OSError`."""
 

@@ -1,8 +1,13 @@
 """Events as syslog messages of RFC 5424, over UDP, TCP and TLS."""
 
+import errno
+import fcntl
 import re
 import socket
 import ssl
+import struct
+import termios
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -155,6 +160,7 @@ class SyslogSink:
             elif messages:
                 # RFC 6587, octet counting: the length before each message.
                 self._socket.sendall(b"".join(b"%d %b" % (len(message), message) for message in messages))
+                self._await_receiver(self._socket)
         except OSError:
             self.close()
             raise
@@ -164,6 +170,14 @@ class SyslogSink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _await_receiver(self, connection: socket.socket) -> None:
+        """Wait until the other machine has what was sent: what waits here is lost with the connection."""
+        deadline = time.monotonic() + self._settings.timeout_s
+        while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "the receiver takes nothing")
+            time.sleep(0.001)
 
     def _connected(self) -> socket.socket:
         settings = self._settings

@@ -1,6 +1,5 @@
 """Upload a model to the Hugging Face hub, if it holds nothing of the traffic that others must not see."""
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -8,25 +7,11 @@ from pathlib import Path
 from typing import Final, cast
 
 from wirebert.data.schema.column_names import plain_name
+from wirebert.data.schema.identifying import NAMING_WORDS, identifying_parts
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.export import add_default_export
 from wirebert.workflows.model_card import model_card
-
-_NAMING_WORDS: Final = frozenset(
-    "account cookie device domain email host hostname mail query referrer sni uri url user username".split()
-)
-"""Words in the names of columns whose values name people, machines and places."""
-
-_TELLING: Final = {
-    "a hardware address": r"\b[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}\b",
-    "an IP address": r"(?<![\d.])\d{1,3}(\.\d{1,3}){3}(?![\d.])|\b[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}\b",
-    "an e-mail address": r"[^\s@]+@[^\s@]+\.[a-zA-Z]{2,}",
-    "a time": r"\b(19|20)\d\d[-/.]\d\d?[-/.]\d\d?|\b\d\d?[-/.]\d\d?[-/.](19|20)\d\d|\b\d\d:\d\d:\d\d",
-    "a host name": r"\b[\w-]+(\.[\w-]+)*\.(com|org|net|edu|gov|mil|io|int|local|lan|corp|internal|home)\b",
-    "a path": r"(^|\s)(/|~/|[A-Za-z]:\\)\w+",
-}
-"""What a text of the vocabulary must not look like."""
 
 _PATHS: Final = ("train", "test")
 
@@ -102,16 +87,14 @@ def _private(artifact: Artifact) -> Iterator[tuple[str, str]]:
         column, way_out = str(encoder["column"]), f"train it with drop=[{str(encoder['column'])!r}]"
         if encoder.get("networks"):
             yield f"addresses of your networks, for column {column!r}", "train it without networks"
-        if encoder.get("known") and not _NAMING_WORDS.isdisjoint(plain_name(column).split("_")):
+        if encoder.get("known") and not NAMING_WORDS.isdisjoint(plain_name(column).split("_")):
             yield f"names, of column {column!r}", way_out
         for text in _texts(encoder):
-            for kind, pattern in _TELLING.items():
-                if re.search(pattern, text):
-                    yield f"{kind}, {text!r} of column {column!r}", way_out
+            for kind in identifying_parts(text):
+                yield f"{kind}, {text!r} of column {column!r}", way_out
     for name in artifact.classes.classes:
-        for kind, pattern in _TELLING.items():
-            if re.search(pattern, name):
-                yield f"{kind}, in the class {name!r}", "train it with another label_map"
+        for kind in identifying_parts(name):
+            yield f"{kind}, in the class {name!r}", "train it with another label_map"
 
 
 def _texts(value: object) -> Iterator[str]:

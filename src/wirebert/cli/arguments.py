@@ -41,6 +41,41 @@ class Commands(Protocol):
         ...
 
 
+class SetSetting(argparse.Action):
+    """Sets the setting that `const` names, as --set does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Add one setting; the last one that is given counts."""
+        namespace.overrides = [*namespace.overrides, f"{self.const}={values}"]
+
+
+def add_setting_options(parser: argparse.ArgumentParser, *, with_size: bool = True) -> None:
+    """Add short options for the settings that are changed most; after `add_recipe_options`."""
+    settings = {
+        "--epochs": ("training.epochs", "passes over the training flows"),
+        "--lr": ("training.learning_rate", "learning rate"),
+        "--batch-size": ("training.batch_size", "flows of an optimizer step"),
+        **(
+            {"--size": ("model.size", "size of the model: base, mini, or a config.json")} if with_size else {}
+        ),
+    }
+    for option, (setting, meaning) in settings.items():
+        parser.add_argument(
+            option,
+            action=SetSetting,
+            const=setting,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{meaning}: --set {setting}=VALUE",
+        )
+
+
 def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]:
     """The named options that were given."""
     values = {name: vars(options).get(name) for name in names}
@@ -60,6 +95,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_test(parser, "test data")
     add_data_options(parser)
     add_recipe_options(parser)
+    add_setting_options(parser)
 
 
 def add_test(parser: argparse.ArgumentParser, what: str) -> None:

@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "watch": "wirebert.cli.report_commands:watch",
     "evaluate": "wirebert.cli.inference_commands:evaluate",
     "predict": "wirebert.cli.scoring_commands:predict",
+    "monitor": "wirebert.cli.scoring_commands:monitor",
     "calibrate": "wirebert.cli.inference_commands:calibrate",
     "export": "wirebert.cli.training_commands:export",
     "serve": "wirebert.cli.scoring_commands:serve",
@@ -28,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "train": ("torch", "sklearn", "scipy", "vl_convert", "onnx", "psutil", "pynvml"),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
+    "kafka": ("confluent_kafka",),
 }
 """Extra -> the packages that it installs."""
 

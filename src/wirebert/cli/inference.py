@@ -1,5 +1,6 @@
 """Arguments of the commands that use a trained model. No heavy imports, so that `--help` is fast."""
 
+import argparse
 from pathlib import Path
 
 from wirebert.cli.arguments import (
@@ -56,20 +57,24 @@ def add_predict(commands: Commands) -> None:
         help="ecs: one event of the Elastic Common Schema a flow, as JSON lines to FILE.jsonl or standard "
         "output (default: verdicts, by the name of the file)",
     )
-    predict.add_argument(
+    _add_techniques(predict)
+    predict.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # refused with the new way
+    _add_explain(predict)
+    add_fit_options(predict)
+    add_verdict_options(predict)
+
+
+def _add_techniques(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--attack-techniques",
         type=Path,
         metavar="FILE",
         help="TOML table of classes with severity, tactic and technique, before the built-in one",
     )
-    predict.add_argument(
-        "--follow",
-        action="store_true",
-        help="also score flows that are appended to a log, until Ctrl-C; the output is JSON lines, and with "
-        "--out FILE.jsonl the next call continues where this one stopped; standard input (-) is scored as it "
-        "arrives with and without this option",
-    )
-    predict.add_argument(
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--explain",
         nargs="?",
         choices=("alerts", "all"),
@@ -77,8 +82,60 @@ def add_predict(commands: Commands) -> None:
         help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
         "evidence for the predicted class, or the most unusual columns where novelty raised the alert",
     )
-    add_fit_options(predict)
-    add_verdict_options(predict)
+
+
+def add_monitor(commands: Commands) -> None:
+    """Add the command `monitor`."""
+    monitor = commands.add_parser(
+        "monitor",
+        help="verdicts, alerts and incidents of growing logs, folders, pipes and Kafka topics",
+        description="Score flows as they come and write verdicts, alerts and incidents, until SIGTERM or "
+        "Ctrl-C. The next call goes on where this one stopped. SIGHUP reads the model and the "
+        "suppressions again. See docs/monitor.md.",
+    )
+    add_model(monitor)
+    monitor.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="a growing log, a folder or glob of rotated ones, - for standard input, or "
+        "kafka://BROKERS/TOPIC?group=NAME",
+    )
+    monitor.add_argument(
+        "--to",
+        action="append",
+        metavar="TARGET",
+        help="PLACE[,format=verdicts|ecs][,write=flows+alerts+incidents+health]; a place is a file, - for "
+        "standard output, syslog+udp|tcp|tls://HOST:PORT or kafka://BROKERS/TOPIC; repeatable (default: "
+        "every verdict to standard output)",
+    )
+    monitor.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="folder of positions, open incidents, rejected rows and what waits (default: FILE.state beside "
+        "the first file)",
+    )
+    numbers: dict[str, tuple[type, object, str, str]] = {
+        "--spool-mb": (int, 1024, "N", "most megabytes on disk that wait for each remote target"),
+        "--heartbeat": (float, 60.0, "S", "seconds between two events that tell that the monitor lives"),
+        "--gap": (float, 300.0, "S", "longest time between two flows of an incident"),
+        "--max-alerts-per-hour": (int, 0, "N", "incidents opened in an hour, others are one; 0: no limit"),
+    }
+    for name, (kind, default, unit, text) in numbers.items():
+        monitor.add_argument(
+            name, type=kind, default=default, metavar=unit, help=f"{text} (default: %(default)s)"
+        )
+    monitor.add_argument("--suppress", type=Path, metavar="FILE", help="TOML file of alerts to keep silent")
+    _add_techniques(monitor)
+    monitor.add_argument("--test-event", action="store_true", help="write one event to each target, and end")
+    monitor.add_argument(
+        "--listen", metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics (Prometheus) there"
+    )
+    _add_keys(monitor)
+    _add_explain(monitor)
+    add_fit_options(monitor)
+    add_verdict_options(monitor)
 
 
 def add_calibrate(commands: Commands) -> None:
@@ -165,17 +222,7 @@ def add_serve(commands: Commands) -> None:
     serve.add_argument(
         "--port", type=int, default=8080, help="port to listen on; 0 picks a free one (default: %(default)s)"
     )
-    serve.add_argument(
-        "--keys",
-        type=Path,
-        metavar="FILE",
-        help="file of API keys, one per line; reloaded when the file changes (default: WIREBERT_API_KEYS)",
-    )
-    serve.add_argument(
-        "--allow-anonymous",
-        action="store_true",
-        help="accept requests from other machines without an API key",
-    )
+    _add_keys(serve)
     serve.add_argument(
         "--max-body-mb",
         type=int,
@@ -197,5 +244,32 @@ def add_serve(commands: Commands) -> None:
         metavar="N",
         help="queue length; more requests get status 503 (default: %(default)s)",
     )
+    serve.add_argument(
+        "--incidents",
+        type=Path,
+        metavar="FILE",
+        help="show the incidents of `monitor --to FILE,write=incidents` on the page",
+    )
+    serve.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="FILE",
+        help="file that marks on incidents are appended to; marking needs a key (default: "
+        "INCIDENTS.feedback.jsonl)",
+    )
     add_allow_absent(serve)
     add_verdict_options(serve)
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keys",
+        type=Path,
+        metavar="FILE",
+        help="file of API keys, one per line; reloaded when the file changes (default: WIREBERT_API_KEYS)",
+    )
+    parser.add_argument(
+        "--allow-anonymous",
+        action="store_true",
+        help="accept requests from other machines without an API key",
+    )

@@ -21,5 +21,5 @@ def inspect(options: argparse.Namespace) -> None:
     if options.json:
         print(inspection.to_json())
     else:
-        show_inspection(inspection, SafeConsole())
+        show_inspection(inspection, SafeConsole(), options.data)
     require_no_warnings(inspection.findings, strict=options.strict, can_accept=True)

@@ -7,6 +7,7 @@ interrupted, 143 terminated by the system (both resumable).
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from importlib.abc import MetaPathFinder
@@ -23,10 +24,24 @@ from wirebert.cli.arguments import (
     add_test,
 )
 from wirebert.cli.commands import run_command
-from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
+from wirebert.cli.inference import (
+    add_calibrate,
+    add_evaluate,
+    add_export,
+    add_monitor,
+    add_predict,
+    add_serve,
+)
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
 from wirebert.run_folder import model_folder
+
+_EXAMPLES = """\
+examples:
+  wirebert demo                                        train on generated traffic, in minutes
+  wirebert train flows.csv --test later.csv            train on your own labelled traffic
+  wirebert predict runs/flows new.csv --out out.csv    verdicts on traffic without labels
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +51,24 @@ class Parser(argparse.ArgumentParser):
         """Exit with code 2."""
         from wirebert.console import escape_control_chars  # loads rich, which `--help` does not need
 
+        chosen = re.fullmatch(r"(argument .+: invalid choice: '(.*)') \(choose from (.*)\)", message)
+        if chosen is not None:
+            message = chosen[1] + guess(chosen[2], re.findall(r"'([^']*)'", chosen[3]), shows_all=True)
         self.exit(2, escape_control_chars(f"wirebert: {message}; see `{self.prog} --help`\n"))
+
+
+def guess(given: str, known: Sequence[str], *, shows_all: bool = False) -> str:
+    """`, did you mean X?`; without a similar name nothing, or all names.
+
+    >>> guess("trian", ["train", "demo"])
+    ", did you mean 'train'?"
+    """
+    import difflib
+
+    similar = difflib.get_close_matches(given, known, n=1)
+    if similar:
+        return f", did you mean {similar[0]!r}?"
+    return f" (choose from {', '.join(known)})" if shows_all else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,13 +76,23 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="wirebert",
         description="Train, evaluate and deploy DistilBERT for network intrusion detection.",
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wirebert {wirebert.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for add in (
         *(add_demo, _add_inspect, add_pretrain, add_train, add_distill, _add_watch, add_evaluate),
-        *(add_predict, add_calibrate, add_export, add_serve, _add_report, add_compare, _add_datasets),
+        *(
+            add_predict,
+            add_monitor,
+            add_calibrate,
+            add_export,
+            add_serve,
+            _add_report,
+            add_compare,
+            _add_datasets,
+        ),
     ):
         add(commands)
     return parser
@@ -58,7 +100,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(parser, options.command, unknown[0])
+    if options.command is None:
+        parser.print_help()
+        return 0
     if arguments is None:  # the process is this command's alone
         keep_pandas_out()
     if Path("/dev/nvidiactl").exists():
@@ -107,6 +155,17 @@ def keep_pandas_out() -> None:
         pa.array([0])
     finally:
         sys.meta_path.remove(finder)
+
+
+def _refuse(parser: argparse.ArgumentParser, command: str | None, argument: str) -> NoReturn:
+    """Exit with code 2 because of an argument that the command does not have."""
+    for action in parser._actions:  # argparse tells its options in no other way
+        if isinstance(action.choices, dict) and command in action.choices:
+            parser = cast(argparse.ArgumentParser, action.choices[command])
+    name = argument.partition("=")[0]
+    known = [option for action in parser._actions for option in action.option_strings]
+    what = f"unknown option {name!r}" if name.startswith("-") else f"unexpected argument {argument!r}"
+    parser.error(what + (guess(name, known) if name.startswith("-") else ""))
 
 
 def share_cores(environment: MutableMapping[str, str]) -> None:
@@ -191,6 +250,12 @@ def _add_report(commands: Commands) -> None:
         "--format",
         choices=("latex", "csv"),
         help="tables of one run, for papers: metrics with intervals, beside the baselines",
+    )
+    report.add_argument(
+        "--redact",
+        action="store_true",
+        help="leave out addresses, names, times, payloads and paths, so that the page can be shown around "
+        "(default file: RUN/report-redacted.html)",
     )
 
 

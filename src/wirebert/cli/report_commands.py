@@ -10,6 +10,7 @@ from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.comparison_terminal import print_comparison
+from wirebert.report.redact import redacted
 from wirebert.report.report import read_json
 from wirebert.report.tables import as_csv, as_latex
 from wirebert.run_folder import RunFolder, open_run_folder
@@ -36,12 +37,16 @@ def report(options: argparse.Namespace) -> None:
         if pretraining is not None and options.out is None:
             show_pretraining(pretraining, folder, console)
             return
-        run_report = read_json(folder.report_json)
-        show_report(run_report, folder, console)
-        if options.out is not None:
-            draw_page(run_report, folder, options.out)
-            console.print(f"page: {options.out}", highlight=False, soft_wrap=True)
+        run_report, out = read_json(folder.report_json), options.out
+        if options.redact:
+            run_report, out = redacted(run_report), out or folder.path / "report-redacted.html"
+        show_report(run_report, None if options.redact else folder, console)
+        if out is not None:
+            draw_page(run_report, folder, out)
+            console.print(f"page: {out}", highlight=False, soft_wrap=True)
         return
+    if options.redact:
+        raise ConfigError("--redact is for the report of one run, got several; name one")
     comparison, histories = compare_runs(options.runs)
     print_comparison(comparison, console)
     if options.out is not None:

@@ -1,9 +1,10 @@
-"""The commands `predict` and `serve`, which do not import PyTorch if an export can score."""
+"""The commands `predict`, `monitor` and `serve`, which do not import PyTorch if an export can score."""
 
 import argparse
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 
 import wirebert
 from wirebert.alerts.attack_techniques import AttackTechniques
@@ -13,12 +14,12 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
+from wirebert.errors import ConfigError
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
     CsvWriter,
     EcsWriter,
-    JsonLinesWriter,
     TableWriter,
     open_writer,
     predict_blocks,
@@ -26,18 +27,21 @@ from wirebert.inference.predictions import (
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.predict import follow_until_asked, until_asked
+from wirebert.workflows.predict import VerdictCounts, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
     is_stdin = options.data == "-"
-    if options.follow or is_stdin:
+    if options.follow:
+        out = " --to FILE.jsonl" if options.out is None else f" --to {options.out}"
+        raise ConfigError(
+            "predict --follow is a command of its own now: "
+            f"`wirebert monitor {options.model} {options.data}{out}`"
+        )
+    if is_stdin:
         bound_heap()  # before the model is loaded: such a process runs for months
     detector = _detector(options)
-    if options.follow and not is_stdin:
-        follow_until_asked(detector, options)
-        return
     config = DataConfig(allow_absent=detector.allow_absent)
     flows = open_flows(options.data, config, schema=detector.schema, is_live=is_stdin)
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
@@ -46,6 +50,7 @@ def predict(options: argparse.Namespace) -> None:
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     carried = () if ecs is None else carried_columns(flows.schema.names)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
+    counts = VerdictCounts()
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines, ecs) as writer,
@@ -56,10 +61,13 @@ def predict(options: argparse.Namespace) -> None:
         for table in tables:
             writer.write(table)
             num_flows += table.num_rows
+            counts.add(table)
             if options.out is None and is_stdin:
                 sys.stdout.buffer.flush()
     for line in listing_lines(with_rows(flows.listing, fit.invalid_values.lines.rows_by_file)):
         warn(line)
+    if options.out is not None or (sys.stderr.isatty() and not is_stdin):
+        SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
@@ -75,9 +83,69 @@ def _writer(options: argparse.Namespace, lines: ParseStats, ecs: EcsContext | No
             yield writer
         return
     sink = sys.stdout.buffer
-    plain = JsonLinesWriter if options.follow else CsvWriter
-    with closing(plain(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
+    with closing(CsvWriter(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
         yield writer
+
+
+def monitor(options: argparse.Namespace) -> None:
+    """Score what grows, and write verdicts, alerts and incidents until asked to stop."""
+    from wirebert.alerts.incident_records import IncidentSettings
+    from wirebert.alerts.outputs import Target
+    from wirebert.workflows import monitor as monitoring
+
+    bound_heap()
+    targets = tuple(Target.parse(text) for text in options.to or ["-"])
+    state, files = options.state, [target.place for target in targets if target.is_file]
+    limits = {"gap_s": options.gap, "max_alerts_per_hour": options.max_alerts_per_hour}
+    settings = monitoring.MonitorSettings(
+        targets=targets,
+        state=Path(f"{files[0]}.state") if state is None and files else state,
+        spool_mb=options.spool_mb,
+        heartbeat_s=options.heartbeat,
+        suppressions=options.suppress,
+        techniques=options.attack_techniques,
+        incidents=IncidentSettings(opens_on_unknown=options.novelty, **limits),
+        explained=options.explain,
+    )
+    told: list[Finding] = []
+
+    def hear(findings: Iterable[Finding]) -> None:
+        new = list(findings)
+        told.extend(new if options.strict else ())
+        tell(new)
+
+    def load() -> Detector:
+        detector = _detector(options)
+        hear(_threshold_findings(detector, options))
+        return detector
+
+    if options.test_event:
+        monitoring.send_test_event(load, settings, hear)
+        return
+    requests = monitoring.Requests()
+    with _monitor_server(options) as on_status, until_asked(requests.stop.set, requests.reload.set):
+        num_flows = monitoring.monitor(load, options.sources, settings, requests, hear, on_status)
+    warn(f"{num_flows:,} flows: {', '.join(target.place for target in targets)}")
+    require_no_warnings(told, strict=options.strict)
+
+
+@contextmanager
+def _monitor_server(options: argparse.Namespace) -> Generator[Callable[[Mapping[str, object]], None]]:
+    """Serves health and metrics, if an address was given; receives what to serve."""
+    if options.listen is None:
+        yield lambda _: None
+        return
+    from wirebert.service.monitor_server import MonitorServer
+    from wirebert.service.server import ServerConfig
+
+    host, _, port = options.listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--listen {options.listen}: expected HOST:PORT, such as 127.0.0.1:9118")
+    config = ServerConfig(
+        host=host.strip("[]"), port=int(port), keys=options.keys, allow_anonymous=options.allow_anonymous
+    )
+    with MonitorServer(config).running() as server:
+        yield server.update
 
 
 def _ecs_context(detector: Detector, options: argparse.Namespace) -> EcsContext | None:
@@ -99,7 +167,10 @@ def serve(options: argparse.Namespace) -> None:
     from wirebert.service import server as service
 
     bound_heap()
-    server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    server = {
+        name: getattr(options, name)
+        for name in ("host", "port", "keys", "allow_anonymous", "incidents", "feedback")
+    }
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
     detector = _detector(options)
     tell(_threshold_findings(detector, options))

@@ -10,6 +10,7 @@ from wirebert.cli.arguments import (
     add_fit_options,
     add_recipe_options,
     add_run_options,
+    add_setting_options,
     add_strict,
     add_test,
 )
@@ -70,6 +71,7 @@ def add_pretrain(commands: Commands) -> None:
     )
     add_column_options(pretrain)
     add_recipe_options(pretrain)
+    add_setting_options(pretrain)
     _add_run_folder(pretrain)
 
 
@@ -113,6 +115,7 @@ def add_distill(commands: Commands) -> None:
     )
     distill.add_argument("--size", help="model size: base, mini, or a DistilBERT config.json (default: mini)")
     add_recipe_options(distill)
+    add_setting_options(distill, with_size=False)
     add_fit_options(distill)
     _add_run_folder(distill)
 

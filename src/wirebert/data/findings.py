@@ -19,9 +19,10 @@ CODES: tuple[str, ...] = tuple(
     label_derived label_leak label_spelling labels_matched lost_lines missing_markers missing_values
     missing_with_a_class mixed_types names_matched names_unclear near_duplicate_texts
     near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values
-    new_classes new_labels no_shared_rows odd_column_name padded_values rare_class rejected_rows
-    replaced_bytes same_hosts set_aside shared_rows skipped_files sorted_by_label split_lacks_classes
-    split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
+    new_classes new_labels no_shared_rows odd_column_name output_changed padded_values rare_class
+    rejected_rows reload_refused reloaded replaced_bytes same_hosts set_aside shared_rows sink_down
+    sink_up skipped_files sorted_by_label split_lacks_classes split_purged_rows split_shares_context
+    split_shares_flows split_shares_rows split_shares_texts spool_full state_unsaved
     time_overlap times_written_differently units_read unlabelled_rows unreadable_times unseen_values
     untrusted_threshold values_matched
     """.split()

@@ -12,6 +12,9 @@ from wirebert.metrics.split_metrics import Mistake, most_confident_errors
 _MOST_TEXT = 300
 """Characters shown of a value."""
 
+_NUM_EXPLAINED = 20
+"""Errors with evidence, the most confident ones; each costs as much as many verdicts."""
+
 _NUM_CARRIERS = 8
 """Features named as evidence per error."""
 
@@ -30,6 +33,7 @@ class MistakenFlows:
         self._rows = np.empty(0, dtype=np.int64)
         self._labels: list[str] = []
         self._probabilities = np.empty(0)
+        self._attack_scores = np.empty(0)
         self._kinds = np.empty(0, dtype=np.int64)
         self._hashes = np.empty(0, dtype=np.uint64)
 
@@ -69,6 +73,8 @@ class MistakenFlows:
             flows = pa.concat_tables([self._flows, flows], promote_options="permissive")
         self._flows = flows.unify_dictionaries().take(chosen)
         self._rows = np.concatenate([self._rows, rows[positions]])[chosen]
+        attack = np.full(len(wrong), np.nan) if scores.attack_score is None else scores.attack_score[wrong]
+        self._attack_scores = np.concatenate([self._attack_scores, attack[top]])[chosen]
         given = [
             *self._labels,
             *(str(label) for label in labels.take(pa.array(positions, pa.int64())).to_pylist()),
@@ -99,7 +105,9 @@ class MistakenFlows:
             return ()
         pairs = list(self._confusions)
         confusions = [pairs[kind] for kind in self._kinds.tolist()]
-        carried = self._carriers(self._flows, [verdict for _, verdict in confusions])
+        explained = confusions[:_NUM_EXPLAINED]
+        carried = self._carriers(self._flows.slice(0, len(explained)), [verdict for _, verdict in explained])
+        carried += [{}] * (len(confusions) - len(explained))
         return tuple(
             Mistake(
                 row=int(self._rows[position]),
@@ -107,6 +115,9 @@ class MistakenFlows:
                 true_class=true_class,
                 predicted_class=verdict,
                 probability=float(self._probabilities[position]),
+                attack_score=None
+                if np.isnan(self._attack_scores[position])
+                else float(self._attack_scores[position]),
                 flow={name: _shown(value) for name, value in flow.items() if self._is_shown(name, value)},
                 top_features=carried[position],
             )

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from wirebert.inference.sealing import (
 )
 from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
-from wirebert.run_folder import MANIFEST
+from wirebert.run_folder import MANIFEST, model_name
 from wirebert.serialization import from_builtins, to_builtins
 
 FORMAT_VERSION = 2
@@ -99,6 +100,10 @@ class Artifact:
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
     sha256: str = ""
     """Names the model as it was loaded, without its exports; empty for one that was not saved."""
+    name: str = ""
+    """The folder that it was loaded from; for RUN/model the run."""
+    saved: str = ""
+    """Date on which that folder was written, as in 2026-01-31."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -198,6 +203,8 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             else None,
             novelty=_read_novelty(folder, manifest),
             sha256=_name_of(manifest),
+            name=model_name(folder),
+            saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:

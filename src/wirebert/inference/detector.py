@@ -189,6 +189,11 @@ class Detector:
         return self._backend.name
 
     @property
+    def threshold(self) -> float | None:
+        """Alert score from which a flow raises an alert; None without one."""
+        return self._limits[0]
+
+    @property
     def schema(self) -> FlowSchema:
         """The columns that the model reads; a table may lack some of them."""
         return self.artifact.schema
@@ -197,6 +202,11 @@ class Detector:
     def classes(self) -> tuple[str, ...]:
         """The classes, in the order of `Scores.predict_proba`."""
         return self.artifact.classes.classes
+
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """Distinct rows that were found in the cache, and those that were looked for."""
+        return (0, 0) if self._cache is None else (self._cache.num_found, self._cache.num_sought)
 
     @property
     def num_parameters(self) -> int:

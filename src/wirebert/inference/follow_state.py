@@ -1,11 +1,14 @@
-"""How far a log has been scored, saved beside its verdicts."""
+"""How far a monitor has come: in each source, and in each file that it writes. Saved in one step."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+import io
 import json
 import os
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,94 +18,103 @@ from wirebert.data.context.context import FlowContext
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 from wirebert.files import atomic_file
-from wirebert.inference.tail import Position
 
-_METADATA = b"wirebert.follow"
+_METADATA = b"wirebert.monitor"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowProgress:
-    """How far the log has been scored, and the context of its hosts; saved atomically."""
+class SourceProgress:
+    """How far a source has been scored, and the context of its hosts."""
 
-    position: Position | None = None
-    """Position in the log; None: nothing has been read."""
+    position: Mapping[str, Any] | None = None
+    """Position in it, as its kind writes it; None: nothing has been read."""
     num_flows: int = 0
-    num_out_bytes: int = 0
-    """Bytes of verdicts on the flows so far; later bytes of the file will be overwritten."""
-    num_rejected_bytes: int = 0
-    """The same of the file of rejected rows."""
+    identity: str = ""
+    """With the number of a flow it names the flow: the same wherever and however often it is scored."""
     encoding: str | None = None
-    """Of the log, as it was first detected."""
+    """Of a log, as it was first detected."""
     header: str = ""
-    """The lines that name the columns of the log, byte by byte; empty where rows or nothing names them."""
+    """The lines that name the columns of a log, byte by byte; empty where rows or nothing names them."""
     context: FlowContext | None = None
 
+    @classmethod
+    def fresh(cls, schema: FlowSchema, identity: str | None = None) -> "SourceProgress":
+        """That of a source of which nothing has been read; without an identity, it gets a new one."""
+        return cls(
+            identity=identity or secrets.token_hex(8),
+            context=None if schema.context is None else FlowContext(schema.context),
+        )
 
-def state_path(out: Path) -> Path:
-    """The file with the progress of a file of verdicts."""
-    return out.with_name(out.name + ".state")
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorState:
+    """What a monitor needs to go on as if it had never stopped."""
+
+    sources: Mapping[str, SourceProgress] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Output -> where what belongs to these flows ends; what is behind it will be written again."""
+    incidents: Mapping[str, Any] | None = None
+    """The open incidents, as their tracker writes them."""
 
 
-def read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
-    """The saved progress; that of a new start if there is none.
+def read_state(path: Path, schema: FlowSchema) -> MonitorState:
+    """The saved state; that of a new start if there is none.
 
     Raises:
-        DataError: the state is damaged, is of a model with another context, or its verdicts are missing.
+        DataError: the state is damaged, or is of a model with another context.
     """
-    fresh = FollowProgress(context=None if schema.context is None else FlowContext(schema.context))
-    if out is None or not state_path(out).exists():
-        return fresh
-    path = state_path(out)
+    if not path.exists():
+        return MonitorState()
     try:
         with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
             table = pa.ipc.open_file(file).read_all()
         plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
-        position = plain["position"]
-        has_context = plain["has_context"]
-        context = FlowContext.from_table(table) if has_context else None
-        progress = FollowProgress(
-            position=None
-            if position is None
-            else Position(**cast(dict[str, Any], {**position, "finished": tuple(position["finished"])})),
-            num_flows=plain["num_flows"],
-            num_out_bytes=plain["num_out_bytes"],
-            num_rejected_bytes=plain["num_rejected_bytes"],
-            encoding=plain["encoding"],
-            header=plain["header"],
-            context=context,
-        )
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        contexts = cast(list[bytes | None], table.column("context").to_pylist())
+        sources = {
+            name: SourceProgress(**one, context=None if context is None else _context_of(context))
+            for (name, one), context in zip(plain["sources"].items(), contexts, strict=True)
+        }
+        state = MonitorState(sources=sources, outputs=plain["outputs"], incidents=plain["incidents"])
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
-            f"{out.name} to start over"
+            f"{path}: expected the state that `wirebert monitor` keeps, found something else ({error}); "
+            "remove its folder, and what was written, to start over"
         ) from error
-    if (None if context is None else context.windows) != schema.context:
-        raise DataError(
-            f"{path}: expected the state of a model with the same context windows, found another; choose "
-            "another --out"
-        )
-    if out.stat().st_size < progress.num_out_bytes:
-        raise DataError(
-            f"--out {out}: expected at least the {progress.num_out_bytes:,} bytes of verdicts recorded in "
-            f"{path.name}, found {out.stat().st_size:,}; choose another --out"
-        )
-    return progress
+    for progress in state.sources.values():
+        if (None if progress.context is None else progress.context.windows) != schema.context:
+            raise DataError(
+                f"{path}: expected the state of a model with the same context windows, found another; choose "
+                "another --state"
+            )
+    return state
 
 
-def write_progress(out: Path, progress: FollowProgress) -> None:
-    """Save progress beside the verdicts, atomically."""
-    table = pa.table({}) if progress.context is None else progress.context.to_table()
+def write_state(path: Path, state: MonitorState) -> None:
+    """Save the state, atomically."""
     plain = {
-        "position": None if progress.position is None else progress.position.to_dict(),
-        "num_flows": progress.num_flows,
-        "num_out_bytes": progress.num_out_bytes,
-        "num_rejected_bytes": progress.num_rejected_bytes,
-        "encoding": progress.encoding,
-        "header": progress.header,
-        "has_context": progress.context is not None,
+        "sources": {
+            name: {key: value for key, value in vars(progress).items() if key != "context"}
+            for name, progress in state.sources.items()
+        },
+        "outputs": {name: dict(end) for name, end in state.outputs.items()},
+        "incidents": state.incidents,
     }
-    metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}
-    table = table.replace_schema_metadata(metadata)
-    path = state_path(out)
+    contexts = [
+        None if progress.context is None else _bytes_of(progress.context)
+        for progress in state.sources.values()
+    ]
+    table = pa.table({"context": pa.array(contexts, pa.large_binary())})
+    table = table.replace_schema_metadata({_METADATA: json.dumps(plain).encode()})
     with atomic_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
         writer.write_table(table)
+
+
+def _bytes_of(context: FlowContext) -> bytes:
+    table, sink = context.to_table(), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _context_of(content: bytes) -> FlowContext:
+    return FlowContext.from_table(pa.ipc.open_stream(content).read_all())

@@ -1,5 +1,6 @@
 """Verdicts of a whole file, in input order, written block by block."""
 
+import io
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -150,7 +151,7 @@ class CsvWriter:
         OWASP, CSV Injection: cells that begin with =, +, -, @, tab, carriage return or line feed.
     """
 
-    def __init__(self, sink: BinaryIO) -> None:
+    def __init__(self, sink: BinaryIO | io.BytesIO) -> None:
         self._sink = sink
         self._writer: csv.CSVWriter | None = None
 

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Protocol, final
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -44,64 +44,13 @@ def rejected_rows_file(out: Path) -> Generator[KeepRow]:
             if not sinks:
                 temporary = stack.enter_context(atomic_file(path, replaces=False))
                 sinks.append(stack.enter_context(temporary.open("wb")))
-            sinks[0].write(_line(row))
+            sinks[0].write(rejected_line(row) + b"\n")
 
         yield keep
 
 
-@final
-class RejectedRows:
-    """Rejected rows of a log that is followed, beside its verdicts: resumed where the saved state ends."""
-
-    def __init__(self, out: Path | None, num_bytes: int) -> None:
-        self.num_bytes = num_bytes
-        self._path = None if out is None else rejected_path(out)
-        self._file: BinaryIO | None = None
-        if self._path is not None and os.path.lexists(self._path):
-            self._open(self._path)
-
-    def __call__(self, row: RejectedRow, /) -> None:
-        """Write it, unless there is no file of verdicts."""
-        if self._path is None:
-            return
-        file = self._file or self._open(self._path)
-        self.num_bytes += file.write(_line(row))
-
-    def flush(self, *, to_disk: bool = False) -> None:
-        """Give what was written to the system, or to the disk."""
-        if self._file is not None:
-            self._file.flush()
-            if to_disk:
-                os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def _open(self, path: Path) -> BinaryIO:
-        self._file = open_own(path)
-        self._file.truncate(self.num_bytes)
-        self._file.seek(self.num_bytes)
-        return self._file
-
-
-def open_own(path: Path) -> BinaryIO:
-    """A file to go on with, or a new one; never through a link.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
-    return os.fdopen(descriptor, "r+b")
-
-
-def _line(row: RejectedRow) -> bytes:
+def rejected_line(row: RejectedRow) -> bytes:
+    """The row as one line of JSON, without its end."""
     plain = asdict(row)
     plain["text"] = row.text.encode("utf-8", "replace").decode()
-    return (
-        msgspec.json.encode({"file": plain.pop("file").encode("utf-8", "replace").decode(), **plain}) + b"\n"
-    )
+    return msgspec.json.encode({"file": plain.pop("file").encode("utf-8", "replace").decode(), **plain})

@@ -63,6 +63,8 @@ class ScoreCache:
         self._hashes = np.zeros(self._num_places, np.uint64)
         self._logits = np.zeros((self._num_places, num_classes), np.float32)
         self._lock = Lock()
+        self.num_found = self.num_sought = 0
+        """Rows of all calls of `find`."""
 
     def find(
         self, block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]
@@ -80,6 +82,8 @@ class ScoreCache:
                 is_equal = (self._tokens[positions] == self._padded(block, rows)).all(axis=1)
                 is_known[rows[is_equal]] = True
                 logits[rows[is_equal]] = self._logits[positions[is_equal]]
+                self.num_found += int(is_equal.sum())
+        self.num_sought += len(block)
         return is_known, logits
 
     def add(

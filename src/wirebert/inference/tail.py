@@ -2,11 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import Any, BinaryIO, final
 
 from wirebert.data.accounting import KEPT_CHARACTERS, RejectedRow
 from wirebert.errors import DataError
@@ -32,9 +33,11 @@ class Position:
     finished: tuple[str, ...] = ()
     """What the last files that were read to their end begin with; see `begins_as`."""
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain data; the inverse is `Position(**plain)`."""
-        return asdict(self)
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Position":
+        """The inverse of `asdict`, also after a way through JSON."""
+        values: dict[str, Any] = {**plain, "finished": tuple(plain["finished"])}
+        return cls(**values)
 
 
 @final
@@ -56,9 +59,11 @@ class Tail:
     def __init__(
         self, path: Path, position: Position | None = None, tell: Callable[[str], None] = lambda _: None
     ) -> None:
-        self.path, self._tell = path, tell
+        self.path, self.name, self._tell = path, str(path), tell
         self.num_files = 0
         """Number of files begun so far, including the current one."""
+        self.is_over = False
+        """A log may always grow."""
         self.rejected: list[RejectedRow] = []
         """Lines that were too long since the last look."""
         self._finished: deque[str] = deque(() if position is None else position.finished, MAX_FINISHED)
@@ -84,6 +89,30 @@ class Tail:
         guard = sha256(self._guard).hexdigest()
         modified = self._modified_ns
         return Position(self._inode, self._offset, self._num_lines, guard, modified, tuple(self._finished))
+
+    @property
+    def saved_position(self) -> dict[str, Any]:
+        """The position as plain data."""
+        return asdict(self.position)
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the current file before the next line."""
+        return self._offset
+
+    @property
+    def num_lines(self) -> int:
+        """Lines of the current file before the next one."""
+        return self._num_lines
+
+    def num_behind(self) -> int:
+        """Bytes that are in the log and not read yet; those of packed archives count as they are."""
+        behind = os.fstat(self._file.fileno()).st_size - self._offset
+        newer = archives_of(self.path, self._inode, self._modified_ns) if self._is_over() else []
+        with suppress(OSError):
+            if newer or self._is_over():
+                behind += self.path.stat().st_size
+        return max(0, behind) + sum(status.st_size for _, status in newer)
 
     @property
     def file_name(self) -> str:

@@ -38,6 +38,7 @@ _RESERVED = (
     "warnings",
     "schema_version",
     "explanation",
+    "event_id",
     "label",
     "true_class",
 )

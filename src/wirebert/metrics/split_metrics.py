@@ -24,9 +24,9 @@ from wirebert.metrics.thresholds import (
 )
 from wirebert.serialization import to_builtins
 
-NUM_MISTAKES = 20
-PER_CONFUSION = 4
-"""Mistakes shown per pair of true and predicted class: further ones would add little."""
+NUM_MISTAKES = 200
+PER_CONFUSION = 10
+"""Mistakes kept per pair of true and predicted class: further ones would add little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,8 @@ class Mistake:
     predicted_class: str
     probability: float
     """Probability of the predicted class."""
+    attack_score: float | None = None
+    """1 - P(benign); None without a benign class."""
     flow: Mapping[str, str]
     """Column -> value, in the order of the file; missing values are omitted."""
     top_features: Mapping[str, float] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from wirebert.files import write_atomic
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
+from wirebert.report.columns import Columns
 from wirebert.report.environment import Hardware
 from wirebert.serialization import from_builtins, to_builtins
 
@@ -102,6 +103,14 @@ class Report:
     hardware: Hardware
     training: Mapping[str, object] = field(default_factory=dict)
     """Parameters, best step, throughput and the like; keys in snake case."""
+    date: str = ""
+    """When the report was made, as in 2026-01-31T12:00:00Z."""
+    model_sha256: str = ""
+    """Sha256 of the model's `wirebert.json`, which has those of its other files; empty if it is not saved."""
+    is_redacted: bool = False
+    """Whether addresses, names, payloads and paths were left out."""
+    columns: Columns = field(default_factory=Columns)
+    """Usual values of each class and drift."""
     timing: Mapping[str, float] = field(default_factory=dict)
     """Stage, in snake case -> seconds."""
     baselines: Mapping[str, Baseline] = field(default_factory=dict)

@@ -22,8 +22,8 @@ _WIDE = 1000
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Per split: the headline metrics beside those of the baselines, then the classes."""
-    for name, metrics in report.splits.items():
+    """Per split, test data first: the headline metrics beside those of the baselines, then the classes."""
+    for name, metrics in reversed(list(report.splits.items())):
         console.print(_headline(name, metrics, report, plain=not console.is_terminal))
         trees = report.trees(name)
         table = _classes(name, metrics, trees, plain=not console.is_terminal)

@@ -1,33 +1,35 @@
 """The ASGI application: endpoints, authorisation, limits and responses. Opens no file or connection."""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from wirebert.service.answers import Held, PiecewiseAnswer, Receive, Scope, Send, busy
 from wirebert.service.api_keys import ApiKeys
+from wirebert.service.api_page import api_page
 from wirebert.service.batching import Batcher, QueueFull
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
-from wirebert.service.headers import answer_type, content_type, explains, header_fault
+from wirebert.service.headers import answer_type, bearer_key, content_type, explains, header_fault
+from wirebert.service.incidents import Incidents, MarkRequest
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document, public_part
 from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
 from wirebert.service.shares import Shares
 from wirebert.service.web_page import POLICY, resources
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
@@ -37,9 +39,7 @@ _HEADERS: Final = {
 }
 _ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
 """Paths that are polled every few seconds; only failures are logged."""
-_RETRY_AFTER: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
-_PIECE_BYTES: Final = 1 << 16
 _HUNG_UP: Final = 499
 """Status in log and metrics of a request whose client hung up before the answer."""
 
@@ -54,11 +54,23 @@ class Service:
     """
 
     def __init__(
-        self, handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
+        self,
+        handler: RequestHandler,
+        limits: Limits,
+        keys: ApiKeys,
+        hosts: frozenset[str] | None,
+        incidents: Incidents | None = None,
     ) -> None:
-        self.limits, self.keys, self.hosts = limits, keys, hosts
-        self.about = about_model(handler.detector)
-        self.openapi = document(handler.detector, limits, needs_key=keys.are_needed)
+        self.limits, self.keys, self.hosts, self.incidents = limits, keys, hosts, incidents
+        self.examples = handler.examples
+        self.about = about_model(handler.detector, handler.examples)
+        self.openapi = document(
+            handler.detector,
+            limits,
+            handler.examples,
+            needs_key=keys.are_needed,
+            answer=handler.example_answer,
+        )
         self.held_bytes = Shares(limits.max_held_bytes)
         """Bytes of bodies that are being read or are in the queue, and of answers that are being sent."""
         self.queue_places = Shares(limits.max_queue)
@@ -106,21 +118,21 @@ class Service:
         self._authorise(request)
         body_type, wanted, is_explained = content_type(request), answer_type(request), explains(request)
         if self.batcher.is_full:
-            raise _busy("too many requests in the queue")
-        held, answer = _Held(self, request), None
+            raise busy("too many requests in the queue")
+        held, answer = Held(self.held_bytes, self.queue_places, request), None
         try:
             body = await self._body(request, held)
             if not held.wait_in_queue():
-                raise _busy("too many requests of this client in the queue")
+                raise busy("too many requests of this client in the queue")
             score_request = ScoreRequest(
                 content_type=body_type, body=body, answer_type=wanted, explains=is_explained
             )
             async with asyncio.timeout(self.limits.answer_s):
                 answer = await self.batcher.do(score_request)
         except QueueFull as error:
-            raise _busy("too many requests in the queue") from error
+            raise busy("too many requests in the queue") from error
         except TimeoutError as error:
-            raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
+            raise busy(f"no answer within {self.limits.answer_s:g} s") from error
         finally:
             if not isinstance(answer, ScoreResponse):
                 held.give_back()
@@ -141,12 +153,39 @@ class Service:
             "wirebert-findings": ", ".join(dict.fromkeys(finding.code for finding in answer.findings)),
             "wirebert-flows-without-history": str(answer.num_without_history),
         }
-        return _Answer(answer.content, held.give_back, media_type=wanted, headers=headers)
+        return PiecewiseAnswer(answer.content, held.give_back, media_type=wanted, headers=headers)
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/model`."""
         self._authorise(request)
         return JSONResponse(self.about)
+
+    async def list_incidents(self, request: Request) -> Response:
+        """`GET /v1/incidents`: those of the monitor's file; null where none is shown."""
+        self._authorise(request)
+        found = None if self.incidents is None else await asyncio.to_thread(self.incidents.latest)
+        return JSONResponse({"incidents": found})
+
+    async def mark_incident(self, request: Request) -> Response:
+        """`POST /v1/marks`: what somebody says of an incident. Needs a key, and comes from our own page."""
+        if self.incidents is None:
+            raise HTTPException(404, "no incidents are shown; start the service with --incidents FILE")
+        if not self.keys.are_needed:
+            raise HTTPException(403, "marks need a key; start the service with --keys")
+        self._authorise(request)
+        if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host"):
+            raise HTTPException(403, "expected the header Origin of this service")
+        held = Held(self.held_bytes, self.queue_places, request)
+        try:
+            said = msgspec.json.decode(await self._body(request, held), type=MarkRequest)
+        except msgspec.DecodeError as error:
+            raise RequestError(422, f"expected incident_id, mark and class_name ({error})") from error
+        finally:
+            held.give_back()
+        by = f"key {hashlib.sha256(bearer_key(request).encode()).hexdigest()[:8]}"
+        if not await asyncio.to_thread(self.incidents.mark, said, by):
+            raise HTTPException(404, "there is no such incident")
+        return JSONResponse({"status": "ok"})
 
     async def metrics_text(self, request: Request) -> Response:
         """`GET /metrics`."""
@@ -160,14 +199,29 @@ class Service:
     async def readyz(self, _: Request) -> Response:
         """`GET /readyz`: the service would accept a request now."""
         if self.batcher.is_full:
-            raise _busy("too many requests in the queue")
+            raise busy("too many requests in the queue")
         return JSONResponse({"status": "ready"})
 
     async def openapi_document(self, request: Request) -> Response:
         """`GET /openapi.json`: with columns and classes for those who have a key."""
-        return JSONResponse(self.openapi if self._has_key(request) else public_part(self.openapi))
+        return JSONResponse(self._visible(request))
 
-    async def _body(self, request: Request, held: "_Held") -> bytes:
+    async def api_page(self, request: Request) -> Response:
+        """`GET /docs`: the same as a page."""
+        return Response(api_page(self._visible(request)), media_type="text/html")
+
+    async def refuse(self, _: Request, error: Exception) -> Response:
+        """The answer to a request that is refused, with a request that would not be."""
+        if isinstance(error, RequestError):
+            return JSONResponse(self.examples.refusal(error.status, str(error)), error.status)
+        assert isinstance(error, HTTPException)
+        refusal = self.examples.refusal(error.status_code, error.detail)
+        return JSONResponse(refusal, error.status_code, error.headers)
+
+    def _visible(self, request: Request) -> Mapping[str, object]:
+        return self.openapi if self._has_key(request) else public_part(self.openapi)
+
+    async def _body(self, request: Request, held: Held) -> bytes:
         length = request.headers.get("content-length", "0")
         if len(length) > 15 or int(length) > self.limits.max_body_bytes:
             raise self._too_large()
@@ -180,7 +234,7 @@ class Service:
                     if size > self.limits.max_body_bytes:
                         raise self._too_large()
                     if not held.take(len(piece)):
-                        raise _busy("too many large requests at once")
+                        raise busy("too many large requests at once")
                     pieces.append(piece)
         except TimeoutError as error:
             raise HTTPException(
@@ -197,8 +251,7 @@ class Service:
         """Whether the request has a valid key, or needs none."""
         if not self.keys.are_needed:
             return True
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.keys.admit(key.strip())
+        return self.keys.admit(bearer_key(request))
 
     def _authorise(self, request: Request) -> None:
         if not self._has_key(request):
@@ -207,60 +260,6 @@ class Service:
                 "expected the header `Authorization: Bearer KEY` with a valid key",
                 {"www-authenticate": "Bearer"},
             )
-
-
-@final
-class _Held:
-    """What one request has of the memory and the queue that all requests share."""
-
-    def __init__(self, service: Service, request: Request) -> None:
-        self._service, self._client = service, request.client.host if request.client else ""
-        self._num_bytes = self._num_places = 0
-
-    def wait_in_queue(self) -> bool:
-        """Take a place in the queue; False if the client has too many."""
-        self._num_places = int(self._service.queue_places.take(self._client, 1))
-        return self._num_places == 1
-
-    def take(self, num_bytes: int) -> bool:
-        """Take more bytes; False if there are none, or if this client has too many."""
-        if not self._service.held_bytes.take(self._client, num_bytes):
-            return False
-        self._num_bytes += num_bytes
-        return True
-
-    def hold_answer(self, num_bytes: int) -> None:
-        """Hold the bytes of the answer in place of the body and the place in the queue."""
-        self.give_back()
-        if not self.take(num_bytes):
-            raise _busy("too many large answers are being read")
-
-    def give_back(self) -> None:
-        """Return everything."""
-        self._service.held_bytes.give_back(self._client, self._num_bytes)
-        self._service.queue_places.give_back(self._client, self._num_places)
-        self._num_bytes = self._num_places = 0
-
-
-@final
-class _Answer(Response):
-    """A response that is sent in pieces: a client that does not read them is noticed (`Limits.write_s`)."""
-
-    def __init__(self, content: bytes, on_end: Callable[[], None], **options: Any) -> None:
-        super().__init__(content, **options)
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the response."""
-        try:
-            headers = self.raw_headers
-            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-            for start in range(0, len(self.body), _PIECE_BYTES):
-                piece = self.body[start : start + _PIECE_BYTES]
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            self._on_end()
 
 
 @final
@@ -295,7 +294,8 @@ class Application:
             if fault is None:
                 await self.inner(scope, receive, answer)
             else:
-                await JSONResponse({"error": fault}, 400, {"connection": "close"})(scope, receive, answer)
+                refusal = self.service.examples.refusal(400, fault)
+                await JSONResponse(refusal, 400, {"connection": "close"})(scope, receive, answer)
         except ClientDisconnect:
             pass
         finally:
@@ -328,24 +328,31 @@ class Application:
 
 
 def create_app(
-    handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
+    handler: RequestHandler,
+    limits: Limits,
+    keys: ApiKeys,
+    hosts: frozenset[str] | None = None,
+    incidents: Incidents | None = None,
 ) -> "Application":
     """The application; `handler` is used from one thread at a time."""
-    service = Service(handler, limits, keys, hosts)
+    service = Service(handler, limits, keys, hosts, incidents)
     endpoints: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
         "/v1/score": ("POST", service.score),
         "/v1/model": ("GET", service.model),
+        "/v1/incidents": ("GET", service.list_incidents),
+        "/v1/marks": ("POST", service.mark_incident),
         "/healthz": ("GET", service.healthz),
         "/readyz": ("GET", service.readyz),
         "/metrics": ("GET", service.metrics_text),
         "/openapi.json": ("GET", service.openapi_document),
+        "/docs": ("GET", service.api_page),
         **{path: ("GET", _sender(content, media)) for path, (content, media) in resources().items()},
     }
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in endpoints.items()],
         exception_handlers={
-            HTTPException: _as_json,
-            RequestError: _as_json,
+            HTTPException: service.refuse,
+            RequestError: service.refuse,
             ClientDisconnect: _hung_up,
             500: _internal_error,
         },
@@ -362,20 +369,9 @@ def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Re
     return send
 
 
-async def _as_json(_: Request, error: Exception) -> Response:
-    if isinstance(error, RequestError):
-        return JSONResponse({"error": str(error)}, error.status)
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
 async def _hung_up(*_: object) -> Response:
     return Response(status_code=_HUNG_UP)
 
 
 async def _internal_error(*_: object) -> Response:
     return JSONResponse({"error": "internal error; see the log of the service"}, 500)
-
-
-def _busy(reason: str) -> HTTPException:
-    return HTTPException(503, f"{reason}; retry later", _RETRY_AFTER)

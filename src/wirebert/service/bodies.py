@@ -40,13 +40,14 @@ JSON, JSON_LINES, CSV, TEXT, ARROW = (
     "text/plain",
     "application/vnd.apache.arrow.stream",
 )
+TABS: Final = "text/tab-separated-values"
 READ: Final[Mapping[str, str]] = {
     JSON: JSON,
     JSON_LINES: JSON_LINES,
     "application/jsonl": JSON_LINES,
     "application/ndjson": JSON_LINES,
     CSV: CSV,
-    "text/tab-separated-values": CSV,
+    TABS: CSV,
     TEXT: TEXT,
     ARROW: ARROW,
 }

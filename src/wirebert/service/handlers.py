@@ -5,6 +5,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import final
 
@@ -21,8 +22,10 @@ from wirebert.errors import SchemaError
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import explain_rows, needs_explanation
+from wirebert.inference.predictions import CsvWriter
 from wirebert.inference.verdicts import verdict_table
-from wirebert.service.bodies import JSON, JSON_LINES, BodyReader, arrays
+from wirebert.service.bodies import CSV, JSON, JSON_LINES, BodyReader, arrays
+from wirebert.service.examples import Examples
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.raw_logs import RawFlows, Value
 
@@ -35,7 +38,7 @@ class ScoreRequest:
     """A value of `bodies.READ`."""
     body: bytes
     answer_type: str
-    """Content type of the response: JSON, JSON_LINES or ARROW of `bodies`."""
+    """Content type of the response: one of `headers.ANSWERED`."""
     explains: bool = False
     """Whether alerts get a column `explanation`."""
 
@@ -77,11 +80,16 @@ class RequestHandler:
     def __init__(self, detector: Detector, limits: Limits) -> None:
         self.detector, self._limits = detector, limits
         self._reader = BodyReader(detector.schema, limits)
+        self.examples = Examples.of(detector.artifact.tokenizer, limits)
+        self.example_answer: object = None
+        """The answer to the flow of the examples, as in JSON; None before `warm_up`."""
 
     def warm_up(self) -> None:
-        """Score a flow without any feature, so that the first request need not wait."""
-        features = [column.name for column in self.detector.schema.features]
-        self._score(self._type({name: [None] for name in features})[0], [slice(0, 1)])
+        """Score the flow of the examples, so that the first request need not wait."""
+        body = msgspec.json.encode({"flows": [self.examples.flow]})
+        (response,) = self.handle([ScoreRequest(content_type=JSON, body=body, answer_type=JSON)])
+        if isinstance(response, ScoreResponse):
+            self.example_answer = msgspec.json.decode(response.content)
 
     def handle(self, requests: Sequence[ScoreRequest]) -> list[ScoreResponse | RequestError]:
         """One response each, in order; a RequestError for a request that cannot be answered."""
@@ -225,6 +233,10 @@ def render(
     if answer_type == JSON_LINES:
         return msgspec.json.Encoder().encode_lines(verdicts.to_pylist())
     sink = io.BytesIO()
+    if answer_type == CSV:
+        with closing(CsvWriter(sink)) as texts:
+            texts.write(verdicts)
+        return sink.getvalue()
     with pa.ipc.new_stream(sink, verdicts.schema) as writer:
         writer.write_table(verdicts)
     return sink.getvalue()

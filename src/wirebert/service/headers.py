@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from wirebert.service.bodies import ARROW, JSON, JSON_LINES, READ
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, READ, TABS
 from wirebert.service.limits import RequestError
 from wirebert.service.request_heads import MAX_HEAD_BYTES
 
 _PORT: Final = re.compile(r":[0-9]{1,5}\Z")
-ANSWERED: Final = (JSON, JSON_LINES, ARROW)
+ANSWERED: Final = (JSON, JSON_LINES, CSV, ARROW)
 """Content types of answers; the first is the default."""
+_RANGES: Final = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 
 
 def header_fault(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str | None:
@@ -54,9 +55,9 @@ def answer_type(request: Request) -> str:
     best, best_quality = "", 0.0
     for entry in liked.lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
-        kind = JSON if name in ("*/*", "application/*") else READ.get(name, "")
+        kind = _RANGES.get(name) or READ.get(name, "")
         quality = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
-        if kind in ANSWERED and quality > best_quality:
+        if kind in ANSWERED and name != TABS and quality > best_quality:
             best, best_quality = kind, quality
     if not best:
         raise RequestError(406, f"the answer can be {', '.join(ANSWERED)}, set Accept to one of them")
@@ -78,3 +79,9 @@ def explains(request: Request) -> bool:
     if set(request.query_params) - {"explain"}:
         raise RequestError(422, "expected no other parameter than explain")
     return given == ["alerts"]
+
+
+def bearer_key(request: Request) -> str:
+    """The API key that the request sends; empty if it sends none."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from typing import Final
 
 import uvicorn
 
+from wirebert.console import warn
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.app import create_app
 from wirebert.service.connections import bounded_protocol
 from wirebert.service.handlers import RequestHandler
+from wirebert.service.incidents import Incidents
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
 from wirebert.service.request_heads import MAX_HEAD_BYTES
@@ -45,6 +48,12 @@ class ServerConfig:
     allow_anonymous: bool = False
     """Whether other machines may send requests without a key."""
 
+    incidents: Path | None = None
+    """File of incidents, as a monitor writes them, to show; None: the page shows none."""
+
+    feedback: Path | None = None
+    """File of marks; None: beside the incidents."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be in [0, 65535], got {self.port}")
@@ -67,19 +76,16 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
     """
     with json_logs():
         keys = ApiKeys(config.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
-        if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
-            raise ConfigError(
-                f"--host {config.host} can be reached by others, and no key is set; give --keys FILE, set "
-                f"{VARIABLE}, or allow all with --allow-anonymous"
-            )
+        require_keys(config, keys, f"--host {config.host}")
         handler = RequestHandler(detector, limits)
-        with _listen(config) as listener:
+        incidents = None if config.incidents is None else Incidents(config.incidents, config.feedback)
+        with listen(config) as listener:
             handler.warm_up()
             hosts = (
                 frozenset({"localhost", "127.0.0.1", "[::1]", config.host}) if config.is_loopback else None
             )
             uvicorn_config = uvicorn.Config(
-                create_app(handler, limits, keys, hosts),
+                create_app(handler, limits, keys, hosts, incidents),
                 http=bounded_protocol(limits),
                 ws="none",
                 lifespan="on",
@@ -98,13 +104,27 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
             listener.listen(limits.max_connections)  # from now on, connections wait and are not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
+            if sys.stderr.isatty():
+                host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
+                url = f"http://{host}:{address[1]}/"
+                warn(f"listening on {url} (the API: {url}docs); Ctrl-C ends it")
             with _ignore_second_signal():
                 uvicorn.Server(uvicorn_config).run(sockets=[listener])
             LOG.info("stopped")
 
 
+def require_keys(config: ServerConfig, keys: ApiKeys, where: str) -> None:
+    """Raise a ConfigError if others can reach the address without a key, unless that is allowed."""
+    if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
+        raise ConfigError(
+            f"{where} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or "
+            "allow all with --allow-anonymous"
+        )
+
+
 @contextmanager
-def _listen(config: ServerConfig) -> Generator[socket.socket]:
+def listen(config: ServerConfig) -> Generator[socket.socket]:
+    """A socket that is bound to the address; a ConfigError if it cannot be."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

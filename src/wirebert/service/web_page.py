@@ -1,4 +1,4 @@
-"""The page at `/`: three files of the package, kept in memory. No request path maps to a file."""
+"""The page at `/`: files of the package, kept in memory. No request path maps to a file."""
 
 from collections.abc import Mapping
 from importlib import resources as package_files
@@ -13,6 +13,7 @@ _FILES: Final = {
     "/": ("front.html", "text/html"),
     "/front.css": ("front.css", "text/css"),
     "/front.js": ("front.js", "text/javascript"),
+    "/incidents.js": ("incidents.js", "text/javascript"),
 }
 
 

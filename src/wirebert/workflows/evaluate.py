@@ -12,6 +12,7 @@ from wirebert.errors import DataError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
+from wirebert.report.columns import describe_columns
 from wirebert.report.report import FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.findings import tell as print_findings
@@ -65,4 +66,9 @@ def evaluate_flows(
     found = (*fit.scored, *check_unscored_rows(profile, classes), *untrusted)
     tell(found)
     report = evaluation_report(detector, part, metrics, (*fit.opened, *found))
-    return replace(report, data=replace(report.data, benign=classes.benign, test_usage={part.name: usage}))
+    return replace(
+        report,
+        model_sha256=detector.artifact.sha256,
+        columns=describe_columns(profile.sample.table, flows.schema, classes),
+        data=replace(report.data, benign=classes.benign, test_usage={part.name: usage}),
+    )

@@ -3,22 +3,29 @@
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile, profile_table
+from wirebert.data.findings import SEVERITIES, format_names
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import TrackedFlows
+
+WIDE: Final = 110
+"""Columns of a terminal from which on the table of columns has room for notes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -97,8 +104,8 @@ def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> In
     )
 
 
-def show_inspection(inspection: Inspection, console: Console) -> None:
-    """Print format, lines, classes, columns and findings for people."""
+def show_inspection(inspection: Inspection, console: Console, data: str = "") -> None:
+    """Print format, lines, classes, columns, findings and what to do next with `data`."""
     flows, schema = inspection.flows, inspection.flows.schema
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(
@@ -118,14 +125,56 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
         )
         ratio = f"the largest is {imbalance_ratio(counts):,.0f} times the smallest"
         say(f"classes: {shares}; {ratio if len(counts) > 1 else 'training needs another'}")
-    plain = not console.is_terminal
-    console.print(column_table(inspection.profile, plain=plain))
-    if console.is_terminal and inspection.findings:
-        console.print(finding_table(inspection.findings))
-        return
-    for finding in inspection.findings:  # in a pipe, one finding per line
+    is_narrow = console.width < WIDE
+    console.print(column_table(inspection.profile, plain=not console.is_terminal, is_narrow=is_narrow))
+    if is_narrow:
+        for column in inspection.profile.columns:
+            if column.column.note:
+                console.print(Text(f"{column.name}: {column.column.note}"))
+    if console.is_terminal:
+        for line in grouped_findings(inspection.findings):
+            console.print(Text(line))
+    else:
+        for finding in inspection.findings:  # in a pipe, one finding per line
+            severity = "accepted" if finding.is_accepted else finding.severity
+            say(f"{severity}: {finding.code}: {finding.message}")
+    if data:
+        say("next:")
+        for command in next_commands(inspection, data):
+            say(f"  {command}")
+
+
+def grouped_findings(findings: Sequence[Finding]) -> list[str]:
+    """A paragraph for each code, the most severe first: how many, the first in words, and the
+    columns of the others."""
+    groups: dict[tuple[int, str, str], list[Finding]] = {}
+    for finding in findings:
         severity = "accepted" if finding.is_accepted else finding.severity
-        say(f"{severity}: {finding.code}: {finding.message}")
+        rank = len(SEVERITIES) if finding.is_accepted else SEVERITIES.index(finding.severity)
+        groups.setdefault((rank, severity, finding.code), []).append(finding)
+    lines: list[str] = []
+    for (_, severity, code), members in sorted(groups.items(), key=lambda group: group[0][0]):
+        first, *others = members
+        columns = [other.column for other in others if other.column]
+        more = f"; the same of {format_names(columns, 8)}" if columns else ""
+        times = f" ({len(members)})" if others else ""
+        lines.append(f"{severity}: {code}{times}: {first.message}{more}")
+    return lines
+
+
+def next_commands(inspection: Inspection, data: str) -> list[str]:
+    """What usually comes next: training if there are classes, else scoring."""
+    file = shlex.quote(data)
+    if inspection.classes is None:
+        return [
+            f"wirebert predict MODEL {file} --out verdicts.csv",
+            f"wirebert train {file} --label COLUMN",
+        ]
+    label = shlex.quote(str(inspection.flows.schema.label))
+    return [
+        f"wirebert train {file} --label {label}",
+        f"wirebert inspect {file} --write-schema schema.toml",
+    ]
 
 
 def lines_of(lines: ParseStats) -> dict[str, int]:
@@ -151,40 +200,29 @@ def _single(name: str) -> str:
     return re.sub(r"s\b", "", name, count=1)
 
 
-def column_table(seen: TableProfile, *, plain: bool) -> Table:
-    """One line per column."""
-    table = Table(box=None if plain else box.HORIZONTALS, title=None)
-    for heading in ("column", "kind", "feature", "missing", "distinct", "range", "note"):
-        right = heading in ("missing", "distinct")
-        # Only the note may take several lines; the other cells are short, and read best on one.
-        table.add_column(heading, no_wrap=heading != "note", justify="right" if right else "left")
+def column_table(seen: TableProfile, *, plain: bool, is_narrow: bool = False) -> Table:
+    """One line per column; narrow without notes, and without missing values if there are none."""
+    table = Table(box=None if plain else box.HORIZONTALS, padding=(0, 1 if is_narrow else 2, 0, 0))
+    has_missing = any(column.num_missing for column in seen.columns)
+    headings = {"column": "left", "kind": "left", "feature": "left", "missing": "right", "distinct": "right"}
+    headings |= {"range": "left", "note": "left"}
+    left_out = {*(["note"] if is_narrow else []), *(["missing"] if is_narrow and not has_missing else [])}
+    for heading, justify in headings.items():
+        if heading not in left_out:
+            # Only a note may take several lines; the other cells are short, and read best on one.
+            is_long = heading in ("column", "note")
+            table.add_column(heading, no_wrap=not is_long, overflow="fold", justify=justify)  # pyright: ignore
     for column in seen.columns:
-        span = "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}"
-        table.add_row(
-            column.name,
-            column.kind.value,
-            "yes" if column.is_feature else "no",
-            f"{column.num_missing:,}",
-            column.distinct_text,
-            span,
-            column.column.note,
-        )
-    return table
-
-
-def finding_table(findings: Sequence[Finding]) -> Table:
-    """One line per finding, the most severe first."""
-    table = Table(box=box.HORIZONTALS, title=None)
-    for heading in ("severity", "finding", "column", "rows", "what is wrong, and what to do"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
-    for finding in findings:
-        table.add_row(
-            "accepted" if finding.is_accepted else finding.severity,
-            finding.code,
-            finding.column or "",
-            f"{finding.count:,}",
-            finding.message,
-        )
+        cells = {
+            "column": column.name,
+            "kind": column.kind.value,
+            "feature": "yes" if column.is_feature else "no",
+            "missing": f"{column.num_missing:,}",
+            "distinct": column.distinct_text,
+            "range": "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}",
+            "note": column.column.note,
+        }
+        table.add_row(*(Text(cell) for heading, cell in cells.items() if heading not in left_out))
     return table
 
 

@@ -1,53 +1,70 @@
-"""`wirebert predict --follow`: score a growing log until Ctrl-C or a termination request."""
+"""`wirebert predict`: counts of its verdicts, and ending what reads on without an end."""
 
-import argparse
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Event
-from typing import Final
+from typing import Final, final
 
-from wirebert.console import warn
-from wirebert.data.findings import Finding
-from wirebert.inference.detector import Detector
-from wirebert.inference.follow import follow
-from wirebert.workflows.findings import require_no_warnings, tell
+import pyarrow as pa
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a process to end."""
 
 
-def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
-    """Follow the log that the options of `predict` name; at the end, every scored flow is saved."""
-    stop = Event()
-    told: list[Finding] = []
+@final
+class VerdictCounts:
+    """Flows of each predicted class by verdict, counted table by table."""
 
-    def hear(findings: Iterable[Finding]) -> None:
-        new = list(findings)
-        told.extend(new)
-        tell(new)
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Predicted class and verdict (empty without a threshold) -> flows."""
 
-    operating = detector.artifact.operating_point
-    hear(operating.findings(options.fpr) if operating else ())
-    with until_asked(stop.set):
-        done = follow(
-            detector,
-            Path(options.data),
-            options.out,
-            stop,
-            tell=hear,
-            explained=options.explain,
-        )
-    warn(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")
-    require_no_warnings(told, strict=options.strict)
+    def add(self, table: pa.Table) -> None:
+        """Count the verdicts of a table."""
+        names = table.select([name for name in ("predicted_class", "verdict") if name in table.column_names])
+        for row in names.group_by(names.column_names).aggregate([([], "count_all")]).to_pylist():
+            self.counts[row["predicted_class"], row.get("verdict", "")] += row["count_all"]
+
+    def to_table(self) -> Table:
+        """The counts for a terminal: a row for each class, the largest first, then all."""
+        verdicts = [name for name in (ALERT, UNKNOWN, PASS) if any(own == name for _, own in self.counts)]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("predicted class", overflow="fold")
+        for name in ("flows", *verdicts):
+            table.add_column(name, justify="right", no_wrap=True)
+        totals: Counter[str] = Counter()
+        for (name, _), count in self.counts.items():
+            totals[name] += count
+
+        def row(title: str, classes: Collection[str]) -> list[Text]:
+            flows = [sum(totals[name] for name in classes)]
+            flows += [sum(self.counts[name, verdict] for name in classes) for verdict in verdicts]
+            return [Text(title), *(Text(f"{count:,}") for count in flows)]
+
+        for name, _ in totals.most_common():
+            table.add_row(*row(name, [name]))
+        if len(totals) > 1:
+            table.add_row(*row("all", list(totals)), style="bold")
+        return table
 
 
 @contextmanager
-def until_asked(stop: Callable[[], None]) -> Generator[None]:
-    """Within it, the first signal of `ENDING` calls `stop`; a second one ends at once."""
+def until_asked(stop: Callable[[], None], on_hangup: Callable[[], None] | None = None) -> Generator[None]:
+    """Within it, the first signal of `ENDING` calls `stop`; a second one ends at once.
+
+    With `on_hangup`, SIGHUP calls that instead, each time.
+    """
 
     def ask(number: int, _: object) -> None:
+        if number == signal.SIGHUP and on_hangup is not None:
+            on_hangup()
+            return
         stop()
         signal.signal(number, before[number])
 

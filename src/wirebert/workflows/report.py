@@ -168,7 +168,13 @@ def evaluation_report(
         settings=cast(dict[str, object], origin.get("settings", {})),
         versions=versions(),
         hardware=hardware(),
+        date=now(),
     )
+
+
+def now() -> str:
+    """The time of a report."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def record_evaluation(
@@ -192,14 +198,15 @@ def write_report(report: Report, folder: RunFolder, card: str | None = None) -> 
     charts = run_charts(report, _history(folder))
     pictures = draw(charts)
     write_pictures(pictures, folder.plots)
-    write_page(report, folder.report_html, charts, pictures)
+    write_page(report, folder.report_html, charts, pictures, run=printable_name(folder.path))
     write_json(report, folder.report_json)
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
     """Write the page of a finished run to `path`, from its folder, which is not changed."""
     charts = run_charts(report, _history(folder))
-    write_page(report, path, charts, draw(charts))
+    run = "RUN" if report.is_redacted else printable_name(folder.path)
+    write_page(report, path, charts, draw(charts), run=run)
 
 
 def _history(folder: RunFolder) -> History | None:

@@ -35,6 +35,7 @@ from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
 from wirebert.model.config import resolve
+from wirebert.report.columns import ColumnDrift, column_drift, describe_columns
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
@@ -48,6 +49,7 @@ from wirebert.workflows.report import (
     RunLog,
     command_line,
     data_section,
+    now,
     show_data,
     show_findings,
     show_report,
@@ -104,12 +106,14 @@ def train(
     same_classes = [split for split in splits if split.name not in other_classes]
     teacher_gap = evaluate_teacher(trained, data, folder, same_classes, log)
     baselines = evaluate_baselines(trained, data, folder, splits, other_classes, trees, log)
-    findings = check_tests(run, data, profiles, other_classes, fits, log)
+    findings, drift = check_tests(run, data, profiles, other_classes, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
     write_split_manifest(folder, data, profiles, usage)
+    columns = describe_columns(data.profile.sample.table, data.flows.schema, data.classes)
+    report = replace(report, columns=replace(columns, drift=drift), model_sha256=detector.artifact.sha256)
     write_report(report, folder, card=model_card(artifact, report))
     folder.discard_working_files()
     show_report(report, folder, console)
@@ -239,6 +243,7 @@ def run_report(
         hardware=hardware(),
         training={"parameters": num_parameters, **trained.result.to_report()},
         timing=log.seconds,
+        date=now(),
         baselines=baselines,
         teacher=teacher_gap,
     )
@@ -251,18 +256,20 @@ def check_tests(
     other_classes: Mapping[str, ClassMap],
     fits: Mapping[str, TrafficFit],
     log: RunLog,
-) -> tuple[Finding, ...]:
+) -> tuple[tuple[Finding, ...], dict[str, tuple[ColumnDrift, ...]]]:
     """Findings on test files: whether they fit the model and rows left out of metrics, which are printed too,
-    and drift from the training file."""
+    and drift from the training file; and the drift of each column."""
     findings: list[Finding] = []
+    drift: dict[str, tuple[ColumnDrift, ...]] = {}
     for name, profile in profiles.items():
         classes = other_classes.get(name, data.classes)
         found = [*fits[name].findings, *check_unscored_rows(profile, classes)]
         unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
+        drift[name] = column_drift(data.profile.sample.table, profile.sample.table, data.flows.schema)
         differences = compare_with_training(data.profile, profile, classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
-    return tuple(findings)
+    return tuple(findings), drift
 
 
 def classes_of_tests(classes: ClassMap, profiles: Mapping[str, TableProfile]) -> dict[str, ClassMap]:

@@ -22,8 +22,8 @@ from wirebert.data.sensors.canonical import flow_schema, parse_sensor_table
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.sensors.sensor import SensorFormat, SensorLog
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import follow
 from wirebert.workflows.inspect import inspect_data, show_inspection
+from wirebert.workflows.monitor import MonitorSettings, Requests, monitor
 
 if TYPE_CHECKING:
     from wirebert.inference.artifact import Artifact
@@ -107,7 +107,8 @@ def test_a_registered_format_is_followed(
             return True
 
     stop = UntilIdle()
-    assert follow(detector, toy_log, tmp_path / "out.jsonl", stop, tell=[].append).num_flows == 200
+    settings = MonitorSettings(targets=(Target.parse(str(tmp_path / "out.jsonl")),), state=tmp_path / "state")
+    assert monitor(lambda: detector, [str(toy_log)], settings, Requests(stop=stop), [].extend) == 200
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 200
 
 

@@ -14,7 +14,7 @@ from wirebert.report.plots.run import run_charts
 from wirebert.report.report import Report
 from wirebert.telemetry.history import History
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
+VOID = {"meta", "br", "wbr", "link", "img", "hr", "input"}
 SVG = '<svg viewBox="0 0 9 9"></svg>'
 
 
@@ -177,3 +177,28 @@ def test_the_rate_at_the_stored_threshold_is_red_where_it_is_off_its_target(
     assert (f'<dd class="value error">{100 * fpr:.2f} %' in shown) is is_red
     assert shown.index("false positives, stored threshold") < shown.index("<dt>accuracy")
     assert "97.0 %" in shown
+
+
+@pytest.mark.slow
+def test_half_a_million_flows_make_a_page_below_three_megabytes(
+    report: Report, history: History, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 3, 500_000)
+    odds = rng.dirichlet(np.ones(3), 500_000) + 2 * np.eye(3)[ids]
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    metrics = compute_metrics(ids, probabilities, ("normal", "dos", "probe"), "normal", num_resamples=2)
+    mistakes = tuple(
+        replace(
+            report.splits["test"].mistakes[0], row=row, flow={f"column_{n}": f"{n}" * 6 for n in range(80)}
+        )
+        for row in range(200)
+    )
+    whole = replace(report, splits={"test": replace(metrics, mistakes=mistakes)}, baselines={})
+    drawn = run_charts(whole, history)
+    write_page(whole, tmp_path / "report.html", drawn, draw(drawn))
+    assert (tmp_path / "report.html").stat().st_size < 3_000_000
+    curve = metrics.curves.attack if metrics.curves else None
+    assert curve is not None
+    assert len(curve.thresholds) < 500  # thinned, and the page says how many there are
+    assert "The slider stops at" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
+from pyarrow import parquet
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from wirebert.metrics.significance import LabelledRows
 from wirebert.metrics.split_metrics import compute_metrics
@@ -161,7 +163,9 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def enliven(self) -> "Opened":
-        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        # The flows of the mistakes have tables of their own; the first one is open.
+        closed = "document.querySelectorAll('details:not(.errors details)')"
+        self.page.evaluate(f"{closed}.forEach((one) => {{ one.open = true; }})")
         for figure in self.page.query_selector_all("figure[data-chart]"):
             figure.scroll_into_view_if_needed()
         until(
@@ -172,7 +176,7 @@ class Opened:
 
 PAGES = (*RUNS, "large")
 SEEN = [on(page, f"{page} {width} wide") for page in PAGES for width in WIDTHS] + [
-    on(page, f"{page} telephone narrow") for page in PAGES
+    on(page, f"{page} telephone narrow") for page in RUNS
 ]
 
 
@@ -198,8 +202,8 @@ def test_nothing_is_complained_about_and_no_request_leaves_the_file(opened: Open
     assert opened.asked == [opened.path.as_uri()]
 
 
-def test_the_file_is_at_most_five_megabytes(opened: Opened) -> None:
-    assert opened.path.stat().st_size <= 5_000_000
+def test_the_file_is_at_most_three_megabytes(opened: Opened) -> None:
+    assert opened.path.stat().st_size <= 3_000_000
 
 
 def test_every_chart_has_marks(opened: Opened) -> None:
@@ -209,7 +213,8 @@ def test_every_chart_has_marks(opened: Opened) -> None:
              figure.querySelectorAll(`svg .role-mark path[d], svg .role-mark line, svg .role-mark
              text`).length]))"""
     )
-    assert len(marks) >= LEAST_CHARTS
+    # A page of 40 classes keeps its size by leaving its last charts still.
+    assert len(marks) >= (LEAST_CHARTS if "large" not in str(opened.path) else 10)
     assert min(marks.values()) >= 1, marks
 
 
@@ -219,12 +224,13 @@ def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
 
 def test_no_chart_is_shrunk_until_it_can_not_be_read(opened: Opened) -> None:
     scales: dict[str, float] = opened.page.evaluate(SCALES)
-    assert min(scales.values()) >= 0.8, scales  # 12 pixels of text stay 9.6
+    assert min(scales.values()) >= 0.915, scales  # 12 pixels of text stay 11
 
 
 def test_a_chart_of_any_width_fits_its_place_at_full_size(opened: Opened) -> None:
     excess: dict[str, float] = opened.page.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll('figure.fluid svg')].map((svg) => [
+        """() => Object.fromEntries([...document.querySelectorAll(
+             'figure.fluid[data-chart] svg')].map((svg) => [
              svg.closest('figure').dataset.chart,
              svg.viewBox.baseVal.width - svg.closest('.picture').clientWidth]))"""
     )
@@ -234,6 +240,17 @@ def test_a_chart_of_any_width_fits_its_place_at_full_size(opened: Opened) -> Non
 def test_no_text_of_a_chart_is_cut_off_or_lies_on_another(opened: Opened) -> None:
     assert opened.page.evaluate(CUT) == []
     assert opened.page.evaluate(OVERLAPPING) == []
+
+
+def test_no_text_of_a_chart_is_smaller_than_eleven_pixels(opened: Opened) -> None:
+    small: list[str] = opened.page.evaluate(
+        """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
+             const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+             return [...svg.querySelectorAll('text')].filter((text) => text.textContent &&
+               scale && parseFloat(getComputedStyle(text).fontSize) * scale < 10.95)
+               .map((text) => `${svg.closest('figure').dataset.chart}: ${text.textContent}`); })"""
+    )
+    assert small == []
 
 
 @pytest.mark.parametrize(
@@ -260,8 +277,9 @@ def test_an_accessibility_check_finds_no_violation(
     assert result.violations_count == 0, result.generate_report()
 
 
-@pytest.mark.parametrize("fonts", ["wide", "narrow"])
-@pytest.mark.parametrize(("width", "scheme"), [("telephone", "light"), ("desk", "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme", "fonts"), [("telephone", "light", "wide"), ("desk", "dark", "narrow")]
+)
 def test_a_comparison_fits_the_screen_and_an_accessibility_check_finds_no_violation(
     launch: Callable[[str], Browser], compared: Path, width: str, scheme: str, fonts: str
 ) -> None:
@@ -273,7 +291,7 @@ def test_a_comparison_fits_the_screen_and_an_accessibility_check_finds_no_violat
     opened.context.close()
     assert result.violations_count == 0, result.generate_report()
     assert is_narrow
-    assert min(scales.values()) >= 0.8, scales
+    assert min(scales.values()) >= 0.915, scales
     assert cut == []
     assert (opened.said, opened.asked) == ([], [opened.path.as_uri()])
 
@@ -323,42 +341,174 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     assert "predicted class" in told.inner_text()
 
 
-@pytest.mark.parametrize(("chart", "name"), [("roc_test", "attack")])
-def test_the_pointer_is_told_the_name_of_the_curve(desk: Page, chart: str, name: str) -> None:
+CURVES = ("roc_test", "precision_recall_test", "loss", "throughput", "calibration_test", "f1_test")
+
+
+@pytest.mark.parametrize("chart", CURVES)
+def test_no_tooltip_says_undefined(desk: Page, chart: str) -> None:
     figure = desk.locator(f"figure[data-chart={chart}]")
     figure.scroll_into_view_if_needed()
     plot = figure.locator("svg").bounding_box()
     assert plot is not None
-    desk.mouse.move(plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2)
     told = desk.locator("#vg-tooltip-element")
-    told.wait_for(state="visible")
-    assert "undefined" not in told.inner_text()
-    assert name in told.inner_text()
+    texts: set[str] = set()
+    for step in range(1, 9):
+        desk.mouse.move(plot["x"] + plot["width"] * (0.1 + 0.1 * step), plot["y"] + plot["height"] * 0.55)
+        if told.is_visible():
+            texts.add(told.inner_text())
+    for mark in figure.locator("svg .mark-symbol path, svg .mark-rect path").all()[:6]:
+        place = mark.bounding_box()
+        if place is None or not place["width"]:
+            continue
+        desk.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        if told.is_visible():
+            texts.add(told.inner_text())
+    assert texts
+    assert not [text for text in texts if "undefined" in text or "NaN" in text]
 
 
-def test_the_slider_moves_all_figures_together(desk: Page) -> None:
+def figures_of(box: Locator) -> dict[str, float]:
+    """The figures of the slider as numbers; percentages as fractions."""
+    shown = {
+        one.get_attribute("data-figure") or "": one.inner_text().replace(",", "").split(" ")[0]
+        for one in box.locator("[data-figure]").all()
+    }
+    return {
+        key: float(text.rstrip("%")) / (100 if "%" in text else 1)
+        for key, text in shown.items()
+        if text != "-"
+    }
+
+
+def test_the_slider_shows_the_figures_of_scikit_learn_at_five_thresholds(
+    desk: Page, report_page: Path
+) -> None:
+    verdicts = parquet.read_table(report_page.parent / "predictions" / "test.parquet")
+    is_attack = np.array([name != "benign" for name in verdicts["true_class"].to_pylist()])
+    scores = verdicts["attack_score"].to_numpy().astype(np.float64)
     box = desk.locator(".slider:visible").first
     points = json.loads(box.get_attribute("data-points") or "")
-    box.locator("[data-choice=flows]").fill("1000")
-    box.locator("[data-choice=attacks]").fill("500")
+    for choice, value in {"flows": 1000, "attacks": 500, "cost_missed": 7, "cost_false": 3}.items():
+        box.locator(f"[data-choice={choice}]").fill(str(value))
+    for at in np.linspace(0, len(points) - 1, 5).astype(int).tolist():
+        box.locator("[data-choice=point]").fill(str(at))
+        shown = figures_of(box)
+        is_alert = scores >= points[at][0]
+        (passed, alarms), (missed, found) = confusion_matrix(is_attack, is_alert)
+        # As many attacks as benign flows: the weights of scikit-learn say so.
+        weights = np.where(is_attack, 500 / is_attack.sum(), 500 / (~is_attack).sum())
+        assert (shown["found"], shown["unfound"], shown["alarms"], shown["passed"]) == (
+            found, missed, alarms, passed,
+        )  # fmt: skip
+        assert shown["threshold"] == pytest.approx(points[at][0], rel=1e-3)
+        assert shown["tpr"] == pytest.approx(recall_score(is_attack, is_alert), rel=6e-3)
+        assert shown["fpr"] == pytest.approx(1 - recall_score(~is_attack, ~is_alert), rel=6e-3)
+        assert shown["alerts"] == pytest.approx(weights[is_alert].sum(), abs=0.51)
+        if is_alert.any():
+            precise = precision_score(is_attack, is_alert, sample_weight=weights)
+            assert shown["precision"] == pytest.approx(precise, rel=6e-3)
+        (_, wrong), (lost, _) = confusion_matrix(is_attack, is_alert, sample_weight=weights)
+        assert shown["cost"] == pytest.approx(7 * lost + 3 * wrong, abs=0.51)
+
+
+def test_the_slider_is_worked_by_keys_and_goes_to_the_lowest_cost_and_back(desk: Page) -> None:
+    box = desk.locator(".slider:visible").first
     lever = box.locator("[data-choice=point]")
     lever.focus()
-    for key, at in {"Home": 0, "ArrowRight": 1, "End": len(points) - 1}.items():
-        desk.keyboard.press(key)
-        shown = {
-            name: box.locator(f"[data-figure={name}]").inner_text()
-            for name in ("threshold", "cells", "alerts", "precision")
-        }
-        threshold, found, alarms = points[at]
-        _, attacks, benign = points[-1]
-        right, wrong = 500 * found / attacks, 500 * alarms / benign
-        assert float(shown["threshold"]) == pytest.approx(threshold, rel=1e-3)
-        assert shown["cells"].replace(",", "").split()[0] == str(found)
-        assert float(shown["alerts"].replace(",", "")) == pytest.approx(right + wrong, abs=0.51)
-        if right + wrong:
-            assert float(shown["precision"].rstrip("%")) == pytest.approx(
-                100 * right / (right + wrong), rel=0.01
-            )
+    desk.keyboard.press("Home")
+    first = figures_of(box)
+    assert (
+        first["threshold"]
+        >= max(point[0] for point in json.loads(box.get_attribute("data-points") or "")) - 1e-3
+    )
+    desk.keyboard.press("End")
+    assert figures_of(box)["tpr"] == 1
+    box.get_by_role("button", name="lowest cost").click()
+    lowest = figures_of(box)["cost"]
+    desk.keyboard.press("Tab")
+    box.get_by_role("button", name="stored threshold").focus()
+    desk.keyboard.press("Enter")
+    assert lever.input_value() == box.get_attribute("data-start")
+    assert lowest <= figures_of(box)["cost"] + 0.5
+
+
+def test_a_cell_of_the_matrix_shows_its_flows_beside_what_is_usual(desk: Page) -> None:
+    box = desk.locator(".explorer:visible").first
+    cell = box.locator("button.wrong").first
+    cell.focus()
+    desk.keyboard.press("Enter")
+    assert cell.get_attribute("aria-pressed") == "true"
+    true, predicted = json.loads(cell.get_attribute("data-cell") or "")
+    summaries = box.locator(".errors > details > summary").all_inner_texts()
+    assert summaries
+    assert all(text.startswith(f"{true} classified as {predicted}") for text in summaries)
+    head = box.locator(".errors table").first.locator("thead th").all_inner_texts()
+    assert head == ["column", "this flow", f"usual in {true}", f"usual in {predicted}"]
+    usual = box.locator(".errors table").first.locator("tbody td").all_inner_texts()
+    assert any("(" in text or "%" in text for text in usual)
+    box.get_by_role("button", name="Clear").click()
+    assert cell.get_attribute("aria-pressed") == "false"
+
+
+def test_a_click_on_the_picture_of_the_matrix_chooses_the_same_flows(desk: Page) -> None:
+    box = desk.locator(".explorer:visible").first
+    desk.locator("figure[data-chart=confusion_test] svg .mark-rect path").first.click()
+    true, predicted = (box.locator(f"[data-filter={name}]").input_value() for name in ("true", "predicted"))
+    assert true == predicted != ""
+    assert "classified correctly" in box.get_by_role("status").inner_text()
+    box.get_by_role("button", name="Clear").click()
+
+
+def test_mistakes_are_filtered_by_value_and_score(desk: Page) -> None:
+    box = desk.locator(".explorer:visible").first
+    data = json.loads(desk.locator("#flows-test").text_content() or "")["mistakes"]
+    told = box.get_by_role("status")
+    column = next(iter(data[0]["flow"]))
+    value = data[0]["flow"][column]
+    box.locator("[data-filter=column]").select_option(column)
+    box.locator("[data-filter=value]").fill(value)
+    expected = [one for one in data if value.lower() in one["flow"].get(column, "").lower()]
+    assert told.inner_text() == f"{len(expected)} of {len(data)} kept flows"
+    box.get_by_role("button", name="Clear").click()
+    middle = float(np.median([one["attack_score"] for one in data]))
+    box.locator("[data-filter=low]").fill(str(middle))
+    assert told.inner_text().split()[0] == str(sum(one["attack_score"] >= middle for one in data))
+    box.get_by_role("button", name="Clear").click()
+
+
+def test_a_command_is_copied_by_the_keyboard(browser: Browser, report_page: Path) -> None:
+    opened = Opened(browser, report_page, WIDTHS["desk"])
+    button = opened.page.locator("[data-copy]").first
+    button.focus()
+    opened.page.keyboard.press("Enter")
+    said = button.locator("xpath=../*[@role='status']")
+    until(opened.page, "document.querySelector('.copy [role=status]').textContent !== ''")
+    assert said.inner_text() in ("Copied", "Selected: press Ctrl-C")
+    if said.inner_text().startswith("Selected"):
+        chosen: str = opened.page.evaluate("getSelection().toString()")
+        assert chosen.strip().startswith("wirebert predict")
+    opened.context.close()
+
+
+def test_drift_is_drawn_for_each_column_and_the_most_drifted_is_first(desk: Page) -> None:
+    distances = [float(text) for text in desk.locator(".multiple h3 .range").all_inner_texts()]
+    assert len(distances) >= 5
+    assert distances == sorted(distances, reverse=True)
+    assert desk.locator(".multiple svg rect.test").count() > len(distances)
+
+
+def test_the_first_column_of_a_table_stays_in_sight(browser: Browser, report_page: Path) -> None:
+    opened = Opened(browser, report_page, WIDTHS["telephone"])
+    box = opened.page.locator(
+        ".scroll:has(table)", has=opened.page.locator("caption", has_text="Alert")
+    ).first
+    box.evaluate("(one) => { one.scrollLeft = 150; }")
+    first = box.locator("tbody th").first.bounding_box()
+    place = box.bounding_box()
+    assert first is not None
+    assert place is not None
+    assert first["x"] == pytest.approx(place["x"], abs=1)
+    opened.context.close()
 
 
 def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
@@ -403,14 +553,14 @@ def test_without_scripts_the_pictures_and_tables_are_there(
     opened = Opened(launch("wide"), report_page, WIDTHS["telephone"], java_script_enabled=False)
     assert len(opened.page.query_selector_all("figure .picture > svg")) >= LEAST_CHARTS
     assert not opened.page.locator(".switches").first.is_visible()
-    assert opened.page.locator("table").first.is_visible()
-    assert min(opened.page.evaluate(SCALES).values()) >= 0.8
+    assert opened.page.locator("table:visible").first.is_visible()
+    assert min(scale for scale in opened.page.evaluate(SCALES).values() if scale) >= 0.915  # 0: closed
     assert opened.page.evaluate(CUT) == []
     opened.context.close()
 
 
 def test_on_paper_everything_is_open(desk: Page) -> None:
-    closed = "document.querySelectorAll('details:not([open])').length"
+    closed = "document.querySelectorAll('details:not([open]):not(.errors details)').length"
     desk.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
     before: int = desk.evaluate(closed)
     assert before > 10

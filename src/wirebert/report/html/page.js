@@ -6,7 +6,8 @@ const specs = JSON.parse(document.getElementById("specs").textContent);
 const MOST_WIDTH = 640; // of a plot, in pixels
 const LEAST_WIDTH = 100;
 const LEAST_LABEL = 60;
-const LEAST_SCALE = 0.8; // a picture that would have to shrink further scrolls
+const LEAST_SCALE = 0.92; // a picture that would have to shrink further scrolls: text of 12 pixels stays at 11
+const cellActions = new Map(); // chart of a confusion matrix -> what a click on a cell does
 
 // Text as wide as the reader's own font draws it: the still picture knew only another font.
 const pen = document.createElement("canvas").getContext("2d");
@@ -99,6 +100,8 @@ async function enliven(figure) {
   // The picture as a whole has its words; what Vega says about single marks would drown them.
   holder.querySelector("svg").setAttribute("aria-hidden", "true");
   figure.view = view;
+  const act = cellActions.get(figure.dataset.chart);
+  if (act) view.addEventListener("click", (_, item) => item?.datum?.true && act(item.datum.true, item.datum.predicted));
   addZoom(figure);
   await fit(figure);
   picture.replaceChildren(holder);
@@ -174,44 +177,6 @@ async function fitAll(part) {
   markScrolling();
 }
 
-// The threshold slider: each point of the curve has its counts, all else follows from them.
-
-const fixed = (digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits });
-const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 });
-
-function slide(box) {
-  const points = JSON.parse(box.dataset.points);
-  const [, attacks, benign] = points.at(-1);
-  const chosen = (name) => Number(box.querySelector(`[data-choice=${name}]`).value);
-  const [threshold, found, alarms] = points[chosen("point")];
-  const flows = Math.max(0, chosen("flows"));
-  const prevalence = Math.min(1, Math.max(0, chosen("attacks") / 1000));
-  const tpr = found / attacks;
-  const fpr = alarms / benign;
-  const right = flows * prevalence * tpr;
-  const wrong = flows * (1 - prevalence) * fpr;
-  const count = (value) => fixed(value < 10 ? 2 : 0).format(value);
-  const figures = {
-    threshold: threshold.toPrecision(4),
-    tpr: percent.format(tpr),
-    fpr: percent.format(fpr),
-    alerts: count(right + wrong),
-    false_alerts: count(wrong),
-    precision: right + wrong ? percent.format(right / (right + wrong)) : "-",
-    missed: count(flows * prevalence * (1 - tpr)),
-    cells: [found, attacks - found, alarms, benign - alarms].map(count).join(", "),
-  };
-  for (const [name, text] of Object.entries(figures)) box.querySelector(`[data-figure=${name}]`).textContent = text;
-  const words = `${figures.threshold}: ${figures.tpr} of attacks, ${figures.alerts} alerts a day`;
-  box.querySelector("[data-choice=point]").setAttribute("aria-valuetext", words);
-}
-
-for (const box of document.querySelectorAll(".slider")) {
-  box.hidden = false;
-  box.addEventListener("input", () => slide(box));
-  slide(box);
-}
-
 const onSight = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
@@ -238,7 +203,7 @@ markScrolling();
 // On paper nothing can be opened.
 let opened = [];
 window.addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open]):not(.errors details)")]; // flows are looked at on screens
   for (const details of opened) details.open = true;
 });
 window.addEventListener("afterprint", () => {

@@ -2,6 +2,7 @@
 fetched."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from wirebert.data.findings import SEVERITIES, Finding
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.html.drift import drift_section
 from wirebert.report.html.parts import (
     charts,
+    copyable,
     disclosure,
     document,
     facts,
@@ -22,11 +25,12 @@ from wirebert.report.html.parts import (
     paragraph,
     spoken,
     table,
+    with_code,
     with_range,
     words,
 )
 from wirebert.report.html.script import data_element, policy, script
-from wirebert.report.html.split import split_section
+from wirebert.report.html.split import deployment_section, split_section
 from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.run import RESOURCE, TRAINING
 from wirebert.report.report import DataSection, Report, baseline_title
@@ -34,27 +38,31 @@ from wirebert.report.summary import caveats, summarize
 from wirebert.report.terminal import format_file_usage, interval
 from wirebert.serialization import flatten
 
-MOST_BYTES = 5_000_000
+MOST_BYTES = 3_000_000
 """Maximum size of the page: e-mail accepts it and a browser opens it at once."""
+_REDACTED = "Redacted: addresses, names, times, payloads and file paths are left out of this page."
 
 _CHOSEN_ON = "Validation results are optimistic: the model and its thresholds were chosen on these flows."
 _NO_SAMPLES = "This run recorded no resource usage."
 
 
-def write_page(report: Report, path: Path, drawn: Mapping[str, Chart], pictures: Mapping[str, str]) -> None:
+def write_page(
+    report: Report, path: Path, drawn: Mapping[str, Chart], pictures: Mapping[str, str], *, run: str = "RUN"
+) -> None:
     """Write report.html in one step: the file is complete or absent."""
-    write_atomic(path, page(report, drawn, pictures))
+    write_atomic(path, page(report, drawn, pictures, run=run))
 
 
-def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]) -> str:
+def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str], *, run: str = "RUN") -> str:
     """The page as HTML text.
 
     Args:
+        run: The folder of the run, as commands name it.
         drawn: Name -> chart, as `plots.run.run_charts` makes them.
         pictures: Name -> the chart's SVG.
     """
     live = dict(drawn)
-    whole = _page(report, drawn, pictures, live)
+    whole = _page(report, drawn, pictures, live, run)
     excess = len(whole.encode()) - MOST_BYTES
     if excess <= 0:
         return whole
@@ -67,11 +75,15 @@ def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]
     for name in reversed(list(drawn)):
         if excess > 0:
             excess -= len(shown.pop(name))
-    return _page(report, drawn, shown, live)
+    return _page(report, drawn, shown, live, run)
 
 
 def _page(
-    report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str], live: Mapping[str, Chart]
+    report: Report,
+    drawn: Mapping[str, Chart],
+    pictures: Mapping[str, str],
+    live: Mapping[str, Chart],
+    run: str,
 ) -> str:
     figures = {
         name: figure(name, chart, pictures.get(name), is_live=name in live) for name, chart in drawn.items()
@@ -80,27 +92,44 @@ def _page(
     return document(
         report.name,
         "wirebert report",
-        _sections(report, figures),
-        about=f"seed {report.seed}, wirebert {report.versions.get('wirebert', '')}".rstrip(),
+        _sections(report, figures, run),
+        about=", ".join(_about(report)),
         policy=policy(script()),
         end=Markup(f"{data_element(specs)}\n<script>{script()}</script>\n"),
     )
 
 
-def _sections(report: Report, figures: Mapping[str, Markup]) -> list[tuple[str, str, Markup]]:
+def _about(report: Report) -> list[str]:
+    seconds = sum(report.timing.values())
+    return [
+        *([report.date.replace("T", " ").replace("Z", " UTC")] if report.date else []),
+        *([f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} s"] if seconds else []),
+        f"seed {report.seed}",
+        f"wirebert {report.versions.get('wirebert', '')}".rstrip(),
+    ]
+
+
+def _sections(report: Report, figures: Mapping[str, Markup], run: str) -> list[tuple[str, str, Markup]]:
     """Key, title and content of each section."""
     sections = [("summary", "Summary", _summary(report, figures))]
+    if report.splits:
+        last, metrics = list(report.splits.items())[-1]
+        sections.append(("deployment", "Deployment", deployment_section(last, metrics)))
+        sections.append(("next", "Next steps", _next_steps(report, run)))
     for index, (name, metrics) in enumerate(reversed(list(report.splits.items()))):
         kinds = {
             key.removesuffix(f"_{name}"): own for key, own in figures.items() if key.endswith(f"_{name}")
         }
         gap = report.teacher if report.teacher is not None and name in report.teacher.splits else None
-        content = split_section(name, metrics, _baseline_metrics(report, name), kinds, gap)
+        columns = None if index else report.columns
+        content = split_section(name, metrics, _baseline_metrics(report, name), kinds, gap, columns)
         title = f"Results on {name}"
         if name == "valid":
             content = join(paragraph(_CHOSEN_ON), disclosure("All metrics", content) if index else content)
             title = "Validation results"
         sections.append((f"split-{index}", title, content))
+        drift = drift_section(report.columns.drift.get(name, ()))
+        sections.append((f"drift-{index}", f"Drift to {name}", drift))
     return [
         *sections,
         ("training", "Training", _training(report, figures)),
@@ -117,17 +146,21 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     sentences = join(*map(paragraph, summarize(report)))
     if not sentences:
         return sentences
+    untrusted = [one.message for one in report.data.findings if one.code == "untrusted_threshold"]
+    cautions = join(*(paragraph(f"{text[:1].upper()}{text[1:]}.", "caution") for text in untrusted))
+    if report.is_redacted:
+        sentences = join(sentences, paragraph(_REDACTED, "faint"))
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
     cards = join(
         *_deployed_cards(metrics),
         *(_card(key, title, metrics, trees) for key, title in headline_titles().items()),
     )
-    items = "".join(f"<li>{escape(caveat)}</li>" for caveat in caveats(report))
+    items = "".join(f"<li>{with_code(caveat)}</li>" for caveat in caveats(report))
     listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
     return Markup(
-        f'<div class="summary">{sentences}</div><dl class="cards">{cards}</dl><div '
+        f'<div class="summary">{sentences}</div>{cautions}<dl class="cards">{cards}</dl><div '
         f'class="charts">{listed}{shares}</div>'
     )
 
@@ -144,7 +177,7 @@ def _deployed_cards(metrics: SplitMetrics) -> list[Markup]:
         Markup(
             f"<div><dt>false positives, stored threshold</dt><dd{mark}>{100 * point.fpr:.2f} %</dd>"
             f'<dd class="more">[{low}, {high}] %<br>'
-            f"<span>target {100 * point.target_fpr:.3g} %: {held}</span></dd></div>"
+            f"target {100 * point.target_fpr:.3g} %: {held}</dd></div>"
         )
     ]
     if point.tpr is not None:
@@ -176,9 +209,29 @@ def _training(report: Report, figures: Mapping[str, Markup]) -> Markup:
     if not report.training:
         return summary
     drawn = [figures[name] for name in figures if name in TRAINING]
+    lacking = [title for name, title in TRAINING.items() if name not in figures]
     used = [own for name, own in figures.items() if name.startswith(RESOURCE)]
     machine = charts(used) if used else paragraph(_NO_SAMPLES, "faint")
-    return join(summary, charts(drawn), heading("Resource usage"), machine)
+    told = paragraph(f"This run recorded no values of: {', '.join(lacking)}.", "faint") if lacking else ""
+    return join(summary, charts(drawn), told, heading("Resource usage"), machine)
+
+
+def _next_steps(report: Report, run: str) -> Markup:
+    """Commands for what usually comes next."""
+    model = shlex.quote(f"{run}/model")
+    steps = {
+        "Score your own traffic": f"wirebert predict {model} TRAFFIC --out verdicts.csv",
+        "Set the threshold on your own traffic, by the alerts that you can look at": (
+            f"wirebert calibrate {model} TRAFFIC --alerts-per-day 20"
+        ),
+        "Serve verdicts over HTTP, with a page to try them": f"wirebert serve {model}",
+        "Show this report to others, without addresses, names and payloads": (
+            f"wirebert report {shlex.quote(run)} --redact --out shared.html"
+        ),
+    }
+    if report.is_redacted:
+        del steps["Show this report to others, without addresses, names and payloads"]
+    return join(*(join(paragraph(f"{what}:"), copyable(command)) for what, command in steps.items()))
 
 
 def _data(data: DataSection) -> Markup:
@@ -230,6 +283,10 @@ def _distribution(data: DataSection) -> Markup:
 def _origin(report: Report) -> Markup:
     machine = report.hardware
     environment = {
+        "date": report.date,
+        "duration": f"{sum(report.timing.values()):,.1f} s" if report.timing else "",
+        "sha256 of model/wirebert.json": report.model_sha256,
+        **{f"sha256 of the file of {name}": usage.sha256 for name, usage in report.data.test_usage.items()},
         "seed": str(report.seed),
         "CPU": f"{machine.cpu}, {machine.num_cores} cores",
         "GPU": ", ".join(machine.gpus) or "none",
@@ -249,6 +306,7 @@ def _origin(report: Report) -> Markup:
     ]
     rows = [(name, words(value)) for name, value in flatten(report.settings)]
     every = table("All settings of this run", ("setting", "value"), rows, text=(1,)) if rows else None
-    command = Markup(f"<pre><code>{escape(report.command)}</code></pre>")
+    environment = {name: value for name, value in environment.items() if value}
+    command = copyable(report.command)
     settings = [] if every is None else [disclosure("All settings", every)]
     return join(command, facts("Environment", environment), *baselines, *settings)

@@ -23,8 +23,8 @@ _COORDINATES = re.compile(r' (?:d|transform|x2|y2)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d)\d+")
 """A tenth of a pixel is precise enough, and digits of coordinates make up half of a picture's text."""
 
-_LEAST_SCALE = 0.8
-"""A picture that would shrink below this scale scrolls instead: text of 12 pixels stays at 9.6."""
+_LEAST_SCALE = 0.92
+"""A picture that would shrink below this scale scrolls instead: text of 12 pixels stays at 11."""
 
 _SVG_WIDTH = re.compile(r'<svg [^>]*?\bwidth="([\d.]+)"')
 
@@ -82,7 +82,16 @@ def document(
 
 def paragraph(content: str, kind: str = "") -> Markup:
     """A paragraph; `kind` is its class."""
-    return Markup(f"<p{f' class={kind}' if kind else ''}>{escape(content)}</p>")
+    return Markup(f"<p{f' class={kind}' if kind else ''}>{with_code(content)}</p>")
+
+
+def with_code(content: str) -> Markup:
+    """The text, what stands between backquotes as code.
+
+    >>> with_code("run `a < b`")
+    Markup('run <code>a &lt; b</code>')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(content))))
 
 
 def heading(content: str) -> Markup:
@@ -141,6 +150,23 @@ def spoken(name: str) -> str:
     """
     plain = name.removeprefix("num_")
     return f"{plain.removesuffix('_s')} (s)" if plain.endswith("_s") else plain.replace("_", " ")
+
+
+def named_with_breaks(name: str) -> Markup:
+    """A name that may be broken after its punctuation; what has spaces is broken there alone.
+
+    >>> named_with_breaks("dst_host")
+    Markup('dst_<wbr>host')
+    """
+    return escape(name) if " " in name else Markup(re.sub(r"(?<=[_./:-])(?=\w)", "<wbr>", escape(name)))
+
+
+def copyable(command: str) -> Markup:
+    """A command with a button that copies it; the script shows the button."""
+    return Markup(
+        f'<div class="copy"><pre><code>{escape(command)}</code></pre><button type="button" data-copy hidden '
+        f'aria-label="Copy: {escape(command)}">Copy</button><span role="status" class="faint"></span></div>'
+    )
 
 
 def disclosure(summary: str, content: Markup, *, about: str = "", is_open: bool = False) -> Markup:
@@ -208,6 +234,7 @@ def _inline(name: str, svg: str) -> str:
 def _cell(index: int, content: str, left: frozenset[int]) -> str:
     inner = escape(content)
     if index == 0:
+        inner = inner if isinstance(content, Markup) else named_with_breaks(content)
         return f'<th scope="row"{" class=text" if len(content) > _LONG_NAME else ""}>{inner}</th>'
     if index in left:
         return f'<td class="text{" long" if len(inner) > _LONG_TEXT else ""}">{inner}</td>'

@@ -14,13 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wirebert.files import write_atomic
-from wirebert.report.plots.chart import Spec
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
          Lab and others,
 BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind;
 the whole licences stand in the repositories of these projects. */
 """
+
+_PARTS = ("page.js", "deployment.js", "flows.js")
+"""Charts; the slider and what can be copied; the flows behind the confusion matrix."""
 
 _OTHER_MEANING = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters of markup, those that browsers take for line ends, and what controls the direction of text."""
@@ -31,7 +33,8 @@ def script() -> str:
     """The whole script; bundled once per user and version, since that takes seconds."""
     import vl_convert  # here, since a scoring installation reads reports without it
 
-    source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
+    folder = resources.files("wirebert.report.html")
+    source = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _PARTS)
     key = hashlib.sha256(f"{version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
     path = _cache_folder() / f"page-{key}.js"
     with suppress(OSError, UnicodeDecodeError):
@@ -58,8 +61,8 @@ def policy(runs: str = "") -> str:
     )
 
 
-def data_element(specs: Mapping[str, Spec]) -> str:
+def data_element(specs: Mapping[str, object], key: str = "specs") -> str:
     """The specifications as a data element, which no browser executes, whatever text they contain."""
     text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = _OTHER_MEANING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    return f'<script type="application/json" id="specs">{text}</script>'
+    return f'<script type="application/json" id="{key}">{text}</script>'

@@ -9,7 +9,9 @@ from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.metrics.thresholds import ThresholdMetrics
+from wirebert.report.columns import Columns
 from wirebert.report.html.incidents import incident_part
+from wirebert.report.html.mistakes import explorer
 from wirebert.report.html.parts import (
     charts,
     disclosure,
@@ -27,6 +29,14 @@ _PREVALENCES = {"0.01": "1 %", "0.001": "0.1 %"}
 """Key of `ThresholdMetrics.precision_at_prevalence` -> how people write it."""
 
 _OPEN_ERRORS = 3
+_MOST_STILL = 20
+"""Errors in the list of pages without script."""
+_CURVES = {
+    "roc": "ROC curve",
+    "precision_recall": "precision and recall curve",
+    "scores": "attack scores",
+    "calibration": "calibration",
+}
 _TEACHER = "Student and teacher"
 
 
@@ -36,18 +46,19 @@ def split_section(
     baselines: Mapping[str, SplitMetrics],
     figures: Mapping[str, Markup],
     gap: TeacherGap | None = None,
+    columns: Columns | None = None,
 ) -> Markup:
-    """Metrics, classes, scores, alert thresholds and errors of one split.
+    """Metrics, classes, errors and scores of one split.
 
     Args:
-        rivals: Baseline -> its metrics of this split.
+        baselines: Baseline -> its metrics of this split.
         figures: Kind of chart -> the chart, as `plots.run` names them.
         gap: Differences from the teacher, if there was one.
+        columns: Usual values; with them the errors can be chosen and have values beside what is usual.
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
-    curves = [
-        figures[kind] for kind in ("roc", "precision_recall", "scores", "calibration") if kind in figures
-    ]
+    curves = [figures[kind] for kind in _CURVES if kind in figures]
+    lacking = [title for kind, title in _CURVES.items() if kind not in figures and kind != "scores"]
     parts = [
         headline_table(name, metrics, baselines),
         *(paragraph(remark, "faint") for remark in split_remarks(metrics)),
@@ -55,16 +66,24 @@ def split_section(
         charts(classes),
         class_table(name, metrics, baselines.get(GBDT)),
         *([] if gap is None else [heading(_TEACHER), teacher_section(name, gap)]),
+        *([heading("Misclassified flows"), _errors(name, metrics, columns)] if metrics.mistakes else []),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
-        *(
-            [heading("Alert thresholds"), slider(name, metrics), alert_table(name, metrics)]
-            if metrics.operating_points
-            else []
-        ),
         *incident_part(name, metrics.incidents),
-        *([heading("Most confident errors"), error_list(metrics.mistakes)] if metrics.mistakes else []),
+        paragraph(f"Left out, for want of flows: {', '.join(lacking)}.", "faint") if lacking else "",
     ]
     return join(*parts)
+
+
+def deployment_section(name: str, metrics: SplitMetrics) -> Markup:
+    """What each alert threshold means for who works with the alerts."""
+    if not metrics.operating_points:
+        return Markup("")
+    return join(slider(name, metrics), heading("Alert thresholds"), alert_table(name, metrics))
+
+
+def _errors(name: str, metrics: SplitMetrics, columns: Columns | None) -> Markup:
+    still = Markup(f'<div class="still-errors">{error_list(metrics.mistakes[:_MOST_STILL])}</div>')
+    return still if columns is None else join(explorer(name, metrics, columns), still)
 
 
 def teacher_section(name: str, gap: TeacherGap) -> Markup:

@@ -56,7 +56,7 @@ _THEME: Spec = {
     },
     "legend": {
         "orient": "top", "direction": "horizontal", "title": None, "labelColor": INK, "labelFontSize": 12,
-        "symbolStrokeWidth": 3, "offset": 4, "columns": 3, "labelLimit": 180,
+        "symbolStrokeWidth": 3, "offset": 10, "columns": 3, "labelLimit": 180,
     },
     "view": {"stroke": None},
 }  # fmt: skip

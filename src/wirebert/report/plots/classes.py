@@ -222,7 +222,7 @@ def _cell_label(*, small: bool) -> Spec:
     ink: Spec = {"condition": {"test": "datum.share > 0.9", "value": "#ffffff"}, "value": INK}
     return {
         # Text without a tooltip does not hide the tooltip of its cell.
-        "mark": {"type": "text", "fontSize": 12 if small else 10, "tooltip": None},
+        "mark": {"type": "text", "fontSize": 12 if small else 11, "tooltip": None},
         "transform": [{"filter": "datum.flows > 0"}],
         "encoding": {"text": {"field": "label"}, "color": ink},
     }

@@ -3,13 +3,20 @@
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.classes import class_metrics, class_shares, confusion
-from wirebert.report.plots.scores import calibration, precision_recall, roc, scores
+from wirebert.report.plots.scores import calibration, large_bins, precision_recall, roc, scores
 from wirebert.report.plots.training import resource_charts, training_charts
 from wirebert.report.report import Report
 from wirebert.telemetry.history import History
 
-TRAINING = ("loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput")
-"""Charts of the training."""
+TRAINING = {
+    "loss": "loss",
+    "quality": "accuracy and macro F1",
+    "learning_rates": "learning rates",
+    "gradient_norm": "gradient norm",
+    "throughput": "throughput",
+    "token_throughput": "tokens",
+}
+"""Charts of the training, and their titles."""
 
 RESOURCE = "resource_"
 """Prefix of the names of resource charts."""
@@ -47,6 +54,10 @@ def split_charts(name: str, metrics: SplitMetrics, trees: SplitMetrics | None = 
         charts["precision_recall"] = precision_recall(metrics, f"Precision and recall on {name}", trees)
     if metrics.score_histogram is not None and metrics.num_flows:
         charts["scores"] = scores(metrics.score_histogram, f"Attack scores on {name}")
-    if metrics.calibration is not None:
+    if metrics.calibration is not None and any(
+        large_bins(diagram)
+        for diagram in (metrics.calibration.verdict, metrics.calibration.attack)
+        if diagram is not None
+    ):
         charts["calibration"] = calibration(metrics, f"Calibration on {name}")
     return charts

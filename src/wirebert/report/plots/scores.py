@@ -6,8 +6,9 @@ from itertools import pairwise
 from math import ceil, log10
 
 from wirebert.metrics.curves import ScoreCurve, ScoreHistogram
-from wirebert.metrics.reliability import Reliability
+from wirebert.metrics.reliability import Reliability, ReliabilityBin
 from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.thresholds import wilson_interval
 from wirebert.report.plots.chart import (
     ACCENT,
     FAINT_INK,
@@ -25,6 +26,9 @@ from wirebert.report.plots.chart import (
 ATTACK = "attack vs. benign"
 EVERY_CLASS = "each class"
 
+MIN_BIN_FLOWS = 30
+"""Flows below which a bin of the reliability diagram is not drawn."""
+_BINS_NOTE = f"bins of at least {MIN_BIN_FLOWS} flows, with 95 % intervals"
 _AREAS = ("curve", "AUROC", "average precision", "flows")
 _TALL = 260
 _SHARE: Spec = {
@@ -188,16 +192,7 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     kinds = {"predicted class": metrics.calibration.verdict}
     if metrics.calibration.attack is not None:
         kinds["attack score"] = metrics.calibration.attack
-    rows: list[Spec] = [
-        {
-            "kind": kind,
-            "predicted": _short(part.probability),
-            "observed": _short(part.observed_frequency),
-            "flows": part.num_flows,
-        }
-        for kind, diagram in kinds.items()
-        for part in diagram.bins
-    ]
+    rows = [_bin(kind, part) for kind, one in kinds.items() for part in large_bins(one)]
     x: Spec = {"field": "predicted", "title": "predicted probability", **_SHARE}
     y: Spec = {"field": "observed", "title": "observed frequency", **_SHARE}
     colour: Spec = {
@@ -211,6 +206,8 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
         {"field": "kind", "title": " "},
         {"field": "predicted", "title": "predicted probability", "format": ".1%"},
         {"field": "observed", "title": "observed frequency", "format": ".1%"},
+        {"field": "low", "title": "95 % interval from", "format": ".1%"},
+        {"field": "high", "title": "to", "format": ".1%"},
         {"field": "flows", "title": "flows", "format": ","},
     ]
     layers: list[Spec] = [
@@ -224,6 +221,15 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
             "encoding": {"x": x, "y": y, "color": colour},
         },
         {
+            "mark": {"type": "rule", "strokeWidth": 1.5},
+            "encoding": {
+                "x": x,
+                "y": {**y, "field": "low"},
+                "y2": {"field": "high"},
+                "color": colour,
+            },
+        },
+        {
             "mark": {"type": "circle", "opacity": 1},
             "encoding": {"x": x, "y": y, "color": colour, "size": size, "tooltip": tooltip},
         },
@@ -231,11 +237,23 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": _TALL, "layer": layers}
     errors = ", ".join(f"{diagram.expected_error:.3f} ({kind})" for kind, diagram in kinds.items())
     return Chart(
-        spec=specification(title, f"Expected calibration error {errors}", body),
+        spec=specification(title, f"Expected calibration error {errors}; {_BINS_NOTE}", body),
         words=f"{title}: expected calibration error {errors}. Below the diagonal the model is overconfident.",
         head=("probability of", "predicted", "observed", "flows"),
         rows=tuple(row for kind, diagram in kinds.items() for row in _bin_rows(kind, diagram)),
     )
+
+
+def large_bins(diagram: Reliability) -> list[ReliabilityBin]:
+    """The bins that are drawn."""
+    return [part for part in diagram.bins if part.num_flows >= MIN_BIN_FLOWS]
+
+
+def _bin(kind: str, part: ReliabilityBin) -> Spec:
+    """A point of the reliability diagram, with its 95 % interval."""
+    low, high = wilson_interval(round(part.observed_frequency * part.num_flows), part.num_flows)
+    values = {"predicted": part.probability, "observed": part.observed_frequency, "low": low, "high": high}
+    return {"kind": kind, "flows": part.num_flows, **{name: _short(value) for name, value in values.items()}}
 
 
 def _lines(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[_Line]:

@@ -9,7 +9,14 @@ from wirebert.telemetry.history import Curve, History
 
 def training_charts(history: History) -> dict[str, Chart]:
     """Every chart of the training by file name; quantities that were not recorded have no chart."""
-    drawn = {"loss": loss(history), "quality": quality(history), "learning_rates": learning_rates(history)}
+    drawn: dict[str, Chart] = {}
+    for name, chart, curves in (
+        ("loss", loss, (history.train_loss, history.valid_loss)),
+        ("quality", quality, (history.valid_accuracy, history.valid_macro_f1, history.train_accuracy)),
+        ("learning_rates", learning_rates, (history.backbone_rate, history.classifier_rate)),
+    ):
+        if any(len(curve.values) for curve in curves):
+            drawn[name] = chart(history)
     for name, curve, unit in (
         ("gradient_norm", history.grad_norm, "norm before clipping"),
         ("throughput", history.rows_per_s, "flows per second"),

@@ -3,7 +3,7 @@
 
 const SHOWN = 500;
 const at = (id) => document.getElementById(id);
-const state = { file: null, flows: [], benign: null };
+const state = { file: null, flows: [], model: null };
 
 const headers = (more) => {
   const key = at("key").value.trim();
@@ -23,10 +23,25 @@ async function describe() {
     return;
   }
   const model = await response.json();
-  state.benign = model.benign;
+  state.model = model;
   const features = model.columns.filter((column) => column.is_feature).length;
-  at("model").textContent =
-    `${model.classes.length} classes (${model.classes.join(", ")}), ${features} features, by ${model.backend}`;
+  const threshold = model.threshold === null
+    ? "no threshold, so flows get a class and no verdict"
+    : `alert from score ${Number(model.threshold.toPrecision(4))}`;
+  at("model").textContent = `Model ${[model.name, model.saved && `of ${model.saved}`].filter(Boolean).join(" ")}: ${threshold}.`;
+  at("classes").textContent =
+    `${model.classes.length} classes (${model.classes.join(", ")}), ${features} features, by ${model.backend}.`;
+  at("caution").textContent = model.findings.map((finding) => `The ${finding.message.replace(/^the /, "").replaceAll("`", "")}.`).join(" ");
+  at("caution").hidden = !model.findings.length;
+  at("sample").hidden = false;
+}
+
+function sample() {
+  const flow = Object.entries(state.model.sample);
+  const cell = (value) => /[",\r\n]|^\s|\s$/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
+  at("rows").value = [0, 1].map((place) => flow.map((pair) => cell(pair[place])).join(",")).join("\n") + "\n";
+  state.file = null;
+  at("ask").requestSubmit();
 }
 
 async function typeOf(file) {
@@ -46,9 +61,11 @@ async function score(event) {
     return;
   }
   say("Scoring…");
+  at("results").hidden = true;
+  state.flows = [];
   at("score").disabled = true;
   try {
-    if (state.benign === null) await describe();
+    if (state.model === null) await describe();
     const response = await fetch("/v1/score?explain=alerts", {
       method: "POST", body, headers: headers({ "Content-Type": await typeOf(body) }),
     });
@@ -66,7 +83,7 @@ async function score(event) {
   }
 }
 
-const isBenign = (flow) => flow.verdict ? flow.verdict === "pass" : flow.predicted_class === state.benign;
+const isBenign = (flow) => flow.verdict ? flow.verdict === "pass" : flow.predicted_class === state.model?.benign;
 
 function show(answer) {
   state.flows = answer.flows;
@@ -76,7 +93,7 @@ function show(answer) {
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const invalid_values = Object.entries(answer.invalid_values).map(([name, count]) => `${name}: ${count}`).join(", ");
-  at("summary").textContent = `${state.flows.length} flows` +
+  at("summary").textContent = `${state.flows.length} ${state.flows.length === 1 ? "flow" : "flows"}` +
     [...counts].map(([name, count]) => `, ${count} ${name}`).join("") +
     (invalid_values ? `. Values that are not numbers, read as missing: ${invalid_values}.` : ".");
   say("");
@@ -92,37 +109,43 @@ function cell(row, text, className = "") {
   return made;
 }
 
+// What is decided and why stands first, then where the flow is, then the other scores.
 function draw() {
   const chosen = at("only").checked ? state.flows.filter((flow) => !isBenign(flow)) : state.flows;
   const flows = chosen.slice(0, SHOWN);
   const first = state.flows[0] ?? {};
-  const places = Object.keys(first).slice(1, Object.keys(first).indexOf("predicted_class"));
-  const scored = ["attack_score", "novelty", "alert_score"].filter((name) => name in first);
-  const hasVerdict = "verdict" in first;
-  at("head").replaceChildren(...[
-    "row", ...places, ...(hasVerdict ? ["verdict"] : []), "class", ...scored, "main evidence",
-  ].map((name) => {
+  const names = Object.keys(first);
+  const places = names.slice(1, names.indexOf("predicted_class"));
+  const scored = ["alert_score", "attack_score", "novelty"].filter((name) => name in first);
+  const columns = [
+    ...["verdict", "predicted_class", scored[0], "explanation"].filter((name) => name in first),
+    "row", ...places, ...scored.slice(1),
+  ];
+  at("head").replaceChildren(...columns.map((name) => {
     const heading = document.createElement("th");
     heading.scope = "col";
-    heading.textContent = name.replace("_", " ");
+    heading.textContent = { predicted_class: "class", explanation: "main evidence" }[name] ?? name.replaceAll("_", " ");
     return heading;
   }));
   at("body").replaceChildren(...flows.map((flow) => {
     const row = document.createElement("tr");
-    cell(row, flow.row, "number");
-    for (const name of places) cell(row, flow[name] ?? "");
-    if (hasVerdict) cell(row, flow.verdict, ["alert", "pass", "unknown"].includes(flow.verdict) ? flow.verdict : "");
-    cell(row, flow.predicted_class);
-    for (const name of scored) cell(row, flow[name].toFixed(4), "number");
-    const explanation = cell(row, "", "explanation");
-    for (const reason of flow.explanation ?? []) {
-      const part = document.createElement("span");
-      part.textContent = reason;
-      explanation.append(part);
+    for (const name of columns) {
+      if (name === "explanation") reasons(cell(row, "", "explanation"), flow.explanation);
+      else if (name === "verdict") cell(row, flow.verdict, ["alert", "pass", "unknown"].includes(flow.verdict) ? flow.verdict : "");
+      else if (scored.includes(name)) cell(row, flow[name].toFixed(4), "number");
+      else cell(row, flow[name] ?? "", name === "row" ? "number" : name === "predicted_class" ? "strong" : "");
     }
     return row;
   }));
   at("more").textContent = chosen.length > SHOWN ? `The first ${SHOWN} of ${chosen.length} are shown; save them to have all.` : "";
+}
+
+function reasons(into, texts) {
+  for (const text of texts ?? []) {
+    const part = document.createElement("span");
+    part.textContent = text;
+    into.append(part);
+  }
 }
 
 function choose(file) {
@@ -148,6 +171,7 @@ at("file").addEventListener("change", () => choose(at("file").files[0]));
 at("rows").addEventListener("input", () => { state.file = null; at("rows").placeholder = ""; });
 at("only").addEventListener("change", draw);
 at("save").addEventListener("click", save);
+at("sample").addEventListener("click", sample);
 for (const [name, isOver] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
   at("drop").addEventListener(name, (event) => {
     event.preventDefault();

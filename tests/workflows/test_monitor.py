@@ -1,4 +1,4 @@
-"""Following a log gives each flow the verdict that it has in the whole log, once, wherever the follower
+"""Monitoring a log gives each flow the verdict that it has in the whole log, once, wherever the monitor
 stops.
 """
 
@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pytest
 
+from wirebert.alerts.outputs import Outputs, Target
 from wirebert.data.findings import Finding
 from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import FlowSchema
@@ -28,13 +29,13 @@ from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError
-from wirebert.inference import follow as following
+from wirebert.inference import followed_log
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import follow
-from wirebert.inference.follow_state import FollowProgress, state_path
 from wirebert.inference.predictions import open_writer, predict_blocks
-from wirebert.inference.rejected_rows import rejected_path
+from wirebert.inference.tail import Tail
+from wirebert.workflows import monitor as monitoring
+from wirebert.workflows.monitor import MonitorSettings, Requests, monitor
 
 if TYPE_CHECKING:
     from wirebert.inference.artifact import Artifact
@@ -78,9 +79,26 @@ def verdicts_of(detector: Detector, path: Path) -> list[dict[str, object]]:
     return read(out)
 
 
-def run(detector: Detector, log: Path, out: Path, told: list[Finding] | None = None) -> FollowProgress:
-    """Score what there is."""
-    return follow(detector, log, out, UntilIdle(), tell=[].extend if told is None else told.extend)
+def state_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.state") / "monitor.state"
+
+
+def rejected_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.state") / "rejected.jsonl"
+
+
+def run(
+    detector: Detector,
+    log: Path,
+    out: Path,
+    told: list[Finding] | None = None,
+    stop: Event | None = None,
+    **settings: Any,
+) -> int:
+    """Score what there is; the number of flows."""
+    options = MonitorSettings(targets=(Target.parse(str(out)),), state=state_path(out).parent, **settings)
+    tell = [].extend if told is None else told.extend
+    return monitor(lambda: detector, [str(log)], options, Requests(stop=stop or UntilIdle()), tell)
 
 
 def read(out: Path) -> list[dict[str, object]]:
@@ -89,6 +107,8 @@ def read(out: Path) -> list[dict[str, object]]:
 
 def assert_same(found: list[dict[str, object]], expected: list[dict[str, object]]) -> None:
     """Equal but for the last digits of probabilities, which depend on what is scored together."""
+    assert len({row["event_id"] for row in found}) == len(found)
+    found = [{key: row[key] for key in row if key in expected[0]} for row in found]
     assert [list(row) for row in found] == [list(row) for row in expected]
     for row, other in zip(found, expected, strict=True):
         for name, value in row.items():
@@ -99,8 +119,7 @@ def assert_same(found: list[dict[str, object]], expected: list[dict[str, object]
 
 
 def test_a_log_that_stands_still_has_the_verdicts_of_predict(detector: Detector, whole: Path, tmp_path: Path):
-    progress = run(detector, whole, tmp_path / "verdicts.jsonl")
-    assert progress.num_flows == 400
+    assert run(detector, whole, tmp_path / "verdicts.jsonl") == 400
     assert_same(read(tmp_path / "verdicts.jsonl"), verdicts_of(detector, whole))
 
 
@@ -139,7 +158,7 @@ def test_a_rotated_log_goes_on_in_the_same_context(detector: Detector, whole: Pa
             self.num_looks += 1
             return super().wait() if self.num_looks > 3 else False
 
-    follow(detector, log, out, LooksTwice(), tell=[].append)
+    run(detector, log, out, stop=LooksTwice())
     assert_same(read(out), verdicts_of(detector, whole))
 
 
@@ -158,17 +177,18 @@ def test_verdicts_behind_the_saved_state_are_written_again_not_twice(
     assert_same(read(out), verdicts_of(detector, whole))
 
 
-def test_without_a_file_verdicts_go_to_standard_output(
+def test_verdicts_go_to_standard_output_without_a_state(
     detector: Detector, whole: Path, capfd: pytest.CaptureFixture[str]
 ):
-    follow(detector, whole, None, UntilIdle(), tell=[].append)
+    settings = MonitorSettings(targets=(Target.parse("-"),))
+    monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
     assert [json.loads(line)["row"] for line in capfd.readouterr().out.splitlines()] == list(range(400))
 
 
 def test_an_empty_log_is_waited_for(detector: Detector, tmp_path: Path):
     log = tmp_path / "conn.log"
     log.write_bytes(b"")
-    assert run(detector, log, tmp_path / "verdicts.jsonl").num_flows == 0
+    assert run(detector, log, tmp_path / "verdicts.jsonl") == 0
 
 
 def test_a_table_with_a_header_can_be_followed(make_artifact: Tiny, tmp_path: Path):
@@ -189,7 +209,7 @@ def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp
     log = tmp_path / "conn.log"
     log.write_bytes(whole.read_bytes() + b"no\tflow\n")
     told: list[Finding] = []
-    assert run(detector, log, tmp_path / "verdicts.jsonl", told).num_flows == 400
+    assert run(detector, log, tmp_path / "verdicts.jsonl", told) == 400
     assert [(one.code, one.count) for one in told] == [("rejected_rows", 1)]
 
 
@@ -200,10 +220,10 @@ def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: T
     detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
     log.write_bytes(content + b"short\n")
     told: list[Finding] = []
-    assert run(detector, log, out, told).num_flows == 200
+    assert run(detector, log, out, told) == 200
     with log.open("ab") as file:
         file.write(b"too short\n")
-    assert run(detector, log, out, told).num_flows == 200
+    assert run(detector, log, out, told) == 0
     assert [(one.code, one.count) for one in told] == [("rejected_rows", 1)] * 2
 
 
@@ -214,7 +234,7 @@ def test_many_rows_that_can_not_be_used_are_an_alarm_and_end_nothing(
     lines = whole.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:200], *([b"no\tflow\n"] * 10), *lines[200:]]))
     told: list[Finding] = []
-    assert run(detector, log, out, told).num_flows == 400
+    assert run(detector, log, out, told) == 400
     assert [(one.code, one.count) for one in told if one.code == "set_aside"] == [("set_aside", 10)] * 2
     rejected = read(rejected_path(out))
     assert [row["line"] for row in rejected] == list(range(201, 211))
@@ -233,11 +253,11 @@ def test_many_rows_that_can_not_be_used_are_an_alarm_and_end_nothing(
 def test_a_line_that_is_no_piece_is_set_aside_and_following_goes_on(
     detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(following, "_PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(followed_log, "PIECE_BYTES", 1 << 14)
     log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
     lines = whole.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:200], b"x" * 50_000 + b"\n", *lines[200:]]))
-    assert run(detector, log, out).num_flows == 400
+    assert run(detector, log, out) == 400
     assert_same(read(out), verdicts_of(detector, whole))
     ((line, reason),) = [(row["line"], str(row["reason"])) for row in read(rejected_path(out))]
     assert (line, reason) == (201, "expected lines of at most 16,384 bytes, found one of 50,001")
@@ -256,9 +276,9 @@ def test_a_kill_before_the_first_verdict_is_no_obstacle(
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    for place in ("write_progress", "predict_blocks"):
+    for module, place in ((monitoring, "write_state"), (followed_log, "predict_blocks")):
         with monkeypatch.context() as patch:
-            patch.setattr(following, place, die)
+            patch.setattr(module, place, die)
             with pytest.raises(Killed):
                 run(detector, whole, out)
     run(detector, whole, out)
@@ -284,7 +304,7 @@ def test_nothing_of_the_traffic_has_a_name_in_the_folder_for_temporary_files(
             assert not list((tmp_path / "tmp").iterdir())
             return super().wait()
 
-    follow(detector, whole, tmp_path / "verdicts.jsonl", Looks(), tell=[].append)
+    run(detector, whole, tmp_path / "verdicts.jsonl", stop=Looks())
 
 
 def test_the_encoding_of_a_log_stays_what_it_was(make_artifact: Tiny, tmp_path: Path):
@@ -297,7 +317,7 @@ def test_the_encoding_of_a_log_stays_what_it_was(make_artifact: Tiny, tmp_path: 
     with log.open("ab") as file:
         file.writelines(line.replace(b"http", b"htt\xe9") for line in lines[100:])
     told: list[Finding] = []
-    assert run(detector, log, out, told).num_flows == 200
+    assert run(detector, log, out, told) == 101
     assert [one.code for one in told if one.code in ("rejected_rows", "replaced_bytes")] == ["replaced_bytes"]
 
 
@@ -318,7 +338,7 @@ def test_a_log_whose_first_line_is_no_flow_is_followed(detector: Detector, whole
                 log.write_bytes(b"".join([b"garbage\n", *lines[100:]]))
             return super().wait() if self.num_looks > 4 else False
 
-    follow(detector, log, out, Rotates(), tell=[].append)
+    run(detector, log, out, stop=Rotates())
     assert_same(read(out), verdicts_of(detector, whole))
     assert [row["text"] for row in read(rejected_path(out))] == ["garbage"]
 
@@ -412,11 +432,11 @@ class Schedule:
             return counted
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(following, "write_progress", dies(following.write_progress))  # pyright: ignore[reportPrivateUsage]
-            patch.setattr(following.JsonLinesWriter, "write", dies(following.JsonLinesWriter.write))
-            patch.setattr(following.Tail, "read", dies(following.Tail.read))
+            patch.setattr(monitoring, "write_state", dies(monitoring.write_state))
+            patch.setattr(Outputs, "write", dies(Outputs.write))
+            patch.setattr(Tail, "read", dies(Tail.read))
             with contextlib.suppress(Killed):
-                follow(detector, self.log, self.out, Idle(), tell=self.told.extend)
+                run(detector, self.log, self.out, self.told, stop=Idle())
 
 
 def assert_each_flow_once(seed: int, detector: Detector, whole: Path, folder: Path) -> None:
@@ -459,16 +479,22 @@ def test_a_damaged_state_is_refused(damage: bytes, detector: Detector, whole: Pa
     out = tmp_path / "verdicts.jsonl"
     run(detector, whole, out)
     state_path(out).write_bytes(damage)
-    with pytest.raises(DataError, match="expected the state that --follow keeps"):
+    with pytest.raises(DataError, match="expected the state that `wirebert monitor` keeps"):
         run(detector, whole, out)
 
 
-def test_verdicts_that_are_gone_are_told(detector: Detector, whole: Path, tmp_path: Path):
-    out = tmp_path / "verdicts.jsonl"
-    run(detector, whole, out)
+def test_verdicts_that_another_program_cut_off_are_told_and_the_monitor_goes_on(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    log, out, told = tmp_path / "conn.log", tmp_path / "verdicts.jsonl", list[Finding]()
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:300]))
+    run(detector, log, out)
     out.write_bytes(b"")
-    with pytest.raises(DataError, match="bytes of verdicts"):
-        run(detector, whole, out)
+    log.write_bytes(b"".join(lines))
+    run(detector, log, out, told)
+    assert [one.code for one in told] == ["output_changed"]
+    assert_same(read(out), verdicts_of(detector, whole)[293:])
 
 
 def test_a_file_of_somebody_else_is_left_as_it_is(detector: Detector, whole: Path, tmp_path: Path):
@@ -477,11 +503,6 @@ def test_a_file_of_somebody_else_is_left_as_it_is(detector: Detector, whole: Pat
     with pytest.raises(DataError, match="which is kept"):
         run(detector, whole, out)
     assert out.read_text() == "mine"
-
-
-def test_verdicts_that_are_no_json_lines_are_refused(detector: Detector, whole: Path, tmp_path: Path):
-    with pytest.raises(DataError, match=r"ends in \.jsonl"):
-        run(detector, whole, tmp_path / "verdicts.csv")
 
 
 def test_a_packed_log_is_refused(detector: Detector, tmp_path: Path):
@@ -498,15 +519,15 @@ def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path
         """Starts another follower while the first one waits."""
 
         def wait(self, timeout: float | None = None) -> bool:
-            with pytest.raises(DataError, match="another process is writing to it"):
+            with pytest.raises(DataError, match="another monitor uses it"):
                 run(detector, whole, out)
             return super().wait()
 
-    follow(detector, whole, out, Second(), tell=[].append)
+    run(detector, whole, out, stop=Second())
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     number: signal.Signals, detector: Detector, whole: Path, tmp_path: Path
 ):
@@ -514,7 +535,7 @@ def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     content = whole.read_bytes()
     log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
     log.write_bytes(content[: len(content) // 2])
-    words = ["predict", str(tmp_path / "model"), str(log), "--follow", "--out", str(out)]
+    words = ["monitor", str(tmp_path / "model"), str(log), "--to", str(out)]
     for _ in range(2):
         before = out.stat().st_size if out.exists() else 0
         with subprocess.Popen([sys.executable, "-m", "wirebert", *words], stderr=subprocess.PIPE) as process:
@@ -523,4 +544,77 @@ def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
             process.send_signal(number)
             assert process.wait(60) == 0
         log.write_bytes(content)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_heartbeats_tell_the_counts_and_go_to_those_who_want_them(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    targets = (Target.parse(f"{tmp_path / 'health'},write=health"), Target.parse(str(tmp_path / "flows")))
+    settings = MonitorSettings(targets=targets, state=tmp_path / "state", heartbeat_s=1e-6)
+    monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
+    beats = read(tmp_path / "health")
+    assert [beat["event"] for beat in beats][-2:] == ["heartbeat", "stopped"]
+    assert beats[-1]["flows_by_source"] == {str(whole): 400}
+    assert beats[-1]["lag"] == {str(whole): {"num_behind": 0, "seconds": 0.0}}
+    assert len(read(tmp_path / "flows")) == 400
+
+
+def test_hidden_alerts_are_counted_and_open_no_incident(detector: Detector, whole: Path, tmp_path: Path):
+    rules = tmp_path / "quiet.toml"
+    found: list[list[int]] = []
+    for number, rule in enumerate(("", '[[rule]]\nreason = "all of it"\nsource = "0.0.0.0/0"\n')):
+        rules.write_text(rule)
+        names = ("alerts", "incidents", "health")
+        targets = tuple(Target.parse(f"{tmp_path / name}{number},write={name}") for name in names)
+        settings = MonitorSettings(targets=targets, state=tmp_path / f"state{number}", suppressions=rules)
+        monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
+        last = read(tmp_path / f"health{number}")[-1]
+        counts = [len(read(tmp_path / f"{name}{number}")) for name in ("alerts", "incidents")]
+        assert last["alerts"] == counts[0]
+        found.append([*counts, cast(int, last["suppressed"])])
+    assert found[0][0] > 0
+
+    assert found[1] == [0, 0, found[0][0]]
+
+
+def test_a_bad_model_or_suppression_is_told_and_the_old_ones_go_on(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    rules, out, told = tmp_path / "quiet.toml", tmp_path / "verdicts.jsonl", list[Finding]()
+    rules.write_text("")
+    requests = Requests()
+
+    class Reloads(UntilIdle):
+        """Breaks the file, then mends it."""
+
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            rules.write_text("[[rule]]\n" if self.num_looks == 1 else "")
+            requests.reload.set()
+            return super().wait() if self.num_looks > 2 else False
+
+    requests = Requests(stop=Reloads())
+    settings = MonitorSettings(targets=(Target.parse(str(out)),), state=tmp_path / "s", suppressions=rules)
+    assert monitor(lambda: detector, [str(whole)], settings, requests, told.extend) == 400
+    assert [one.code for one in told] == ["reload_refused", "reloaded"]
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_a_monitor_that_is_asked_to_end_while_a_disk_is_full_scores_again_later(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, told = tmp_path / "verdicts.jsonl", list[Finding]()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wirebert.alerts.appended_file.AppendedFile.write", full)
+        run(detector, whole, out, told)
+    assert [one.code for one in told] == ["sink_down", "sink_down"]
+    assert out.read_bytes() == b""
+    run(detector, whole, out)
     assert_same(read(out), verdicts_of(detector, whole))

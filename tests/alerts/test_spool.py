@@ -1,0 +1,155 @@
+"""What a sink does not take waits on disk, and arrives in order, at least once, whatever dies when."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from wirebert.alerts import spool
+from wirebert.alerts.spool import SpooledSink
+from wirebert.errors import DataError
+
+
+class Receiver:
+    """A sink that can be gone or slow."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.is_up, self.wait_s = True, 0.0
+
+    def write(self, events: Sequence[bytes]) -> None:
+        time.sleep(self.wait_s)
+        if not self.is_up:
+            raise ConnectionRefusedError(111, "refused")
+        self.got += events
+
+    def close(self) -> None:
+        pass
+
+
+def lines(start: int, stop: int) -> list[bytes]:
+    return [b"%06d" % number for number in range(start, stop)]
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_LONGEST_WAIT_S", 0.05)
+
+
+def opened(
+    folder: Path, sink: Receiver, told: list[tuple[str, str]], saved: dict[str, object] | None = None
+) -> SpooledSink:
+    return SpooledSink("siem", folder, sink, saved, 100_000, lambda code, text: told.append((code, text)))
+
+
+def test_events_arrive_in_order_and_the_spool_empties_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 1_000)
+    monkeypatch.setattr(spool, "_REPEATED_S", 0.0)
+    receiver = Receiver()
+    sink = opened(tmp_path, receiver, [])
+    for start in range(0, 5_000, 100):
+        sink.write(lines(start, start + 100))
+    wait_for(lambda: len(receiver.got) == 5_000)
+    assert receiver.got == lines(0, 5_000)
+    sink.close()
+    assert len(list(tmp_path.glob("*.spool"))) <= 2
+
+
+def test_a_sink_that_is_gone_is_told_once_and_gets_everything_later(tmp_path: Path):
+    receiver, told = Receiver(), list[tuple[str, str]]()
+    receiver.is_up = False
+    sink = opened(tmp_path, receiver, told)
+    sink.write(lines(0, 300))
+    wait_for(lambda: bool(told))
+    sink.write(lines(300, 600))
+    assert sink.status["is_down"]
+    receiver.is_up = True
+    wait_for(lambda: len(receiver.got) == 600)
+    sink.close()
+    assert receiver.got == lines(0, 600)
+    assert [code for code, _ in told] == ["sink_down", "sink_up"]
+    assert "siem: takes no events (refused)" in told[0][1]
+
+
+def test_what_a_connection_took_just_before_it_ended_is_sent_again(tmp_path: Path):
+    receiver, told = Receiver(), list[tuple[str, str]]()
+    sink = opened(tmp_path, receiver, told)
+    sink.write(lines(0, 10))
+    wait_for(lambda: len(receiver.got) == 10)
+    receiver.is_up = False
+    sink.write(lines(10, 20))
+    wait_for(lambda: bool(told))
+    receiver.is_up = True
+    wait_for(lambda: len(receiver.got) == 30)
+    sink.close()
+    assert receiver.got == lines(0, 10) + lines(0, 20)
+
+
+def test_a_full_spool_of_a_dead_sink_drops_the_newest_events_and_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(spool, "DEAD_S", 0.3)
+    receiver, told = Receiver(), list[tuple[str, str]]()
+    receiver.is_up = False
+    sink = opened(tmp_path, receiver, told)
+    for start in range(0, 20_000, 1_000):  # 7 bytes each: 14,285 fit
+        sink.write(lines(start, start + 1_000))
+    receiver.is_up = True
+    wait_for(lambda: len(receiver.got) == 14_000)
+    sink.close()
+    assert receiver.got == lines(0, 14_000)
+    assert sink.status["lost"] == 6_000
+    assert sorted(code for code, _ in told) == ["sink_down", "sink_up", "spool_full"]
+    assert "6,000 events were dropped" in told[-1][1]
+
+
+def test_a_slow_sink_makes_the_writer_wait_and_loses_nothing(tmp_path: Path):
+    receiver = Receiver()
+    receiver.wait_s = 0.01
+    sink = opened(tmp_path, receiver, [])
+    for start in range(0, 50_000, 1_000):
+        sink.write(lines(start, start + 1_000))
+        assert sink.num_waiting_bytes <= 100_000
+    wait_for(lambda: len(receiver.got) == 50_000)
+    sink.close()
+    assert receiver.got == lines(0, 50_000)
+
+
+def test_two_processes_can_not_deliver_from_one_spool(tmp_path: Path):
+    sink = opened(tmp_path, Receiver(), [])
+    with pytest.raises(DataError, match="another process"):
+        opened(tmp_path, Receiver(), [])
+    sink.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_lost_by_kills_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a kill, what was written behind the saved end is written again, like flows."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 2_000)
+    chance, receiver, number = random.Random(seed), Receiver(), 0
+    saved: dict[str, object] | None = None
+    saved_number = 0
+    for _ in range(12):
+        number, sink = saved_number, opened(tmp_path, receiver, [], saved)
+        for _ in range(chance.randint(0, 8)):
+            receiver.is_up = chance.random() < 0.5
+            sink.write(lines(number, number + 50))
+            number += 50
+            time.sleep(chance.random() / 200)
+            if chance.random() < 0.5:
+                sink.flush()
+                saved, saved_number = sink.end, number
+        sink.close(0.0)
+    receiver.is_up = True
+    last = opened(tmp_path, receiver, [], saved)
+    wait_for(lambda: set(lines(0, saved_number)) <= set(receiver.got))
+    last.close()
