@@ -2,7 +2,7 @@
 
     python benchmarks/records.py MODEL [--count 1000000] [--seed 1] [--minutes 60]
 
-Files of 2,000 records of each line-based format, up to a fifth of them damaged (see `mutate.py`), are read to the end:
+Files of 2,000 records of each line-based format, up to half of them damaged (see `mutate.py`), are read to the end:
 each line must be a row, set aside with a reason, or a header, comment or blank line. Every fourth piece of work is a
 body of 50 records that the service answers in-process, as JSON, JSON lines, CSV, text or an Arrow stream: a body is refused
 in one sentence with a status of the 400s, or each of its flows has a verdict. Only damaged records are counted.
@@ -30,7 +30,7 @@ from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT
 from wirebert.service.handlers import RequestHandler, ScoreRequest
 from wirebert.service.limits import Limits, RequestError
 
-RECORDS, BODY_RECORDS, SHARE = 2_000, 50, 5
+RECORDS, BODY_RECORDS, SHARE = 2_000, 50, 2
 Files = dict[str, tuple[list[bytes], list[bytes]]]
 ANSWERS = (JSON, JSON_LINES, ARROW)
 

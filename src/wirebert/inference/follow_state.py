@@ -4,8 +4,7 @@
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import json
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,9 +12,10 @@ import pyarrow as pa
 
 from wirebert.data.context.context import FlowContext
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.errors import DataError
-from wirebert.files import atomic_file
+from wirebert.errors import DataError, UserError
+from wirebert.files import atomic_file, decode_json, open_plain_file
 from wirebert.inference.tail import Position
+from wirebert.serialization import from_builtins
 
 _METADATA = b"wirebert.follow"
 
@@ -54,24 +54,21 @@ def read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
         return fresh
     path = state_path(out)
     try:
-        with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
+        with open_plain_file(path) as file:
             table = pa.ipc.open_file(file).read_all()
-        plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
-        position = plain["position"]
-        has_context = plain["has_context"]
-        context = FlowContext.from_table(table) if has_context else None
-        progress = FollowProgress(
-            position=None
-            if position is None
-            else Position(**cast(dict[str, Any], {**position, "finished": tuple(position["finished"])})),
-            num_flows=plain["num_flows"],
-            num_out_bytes=plain["num_out_bytes"],
-            num_rejected_bytes=plain["num_rejected_bytes"],
-            encoding=plain["encoding"],
-            header=plain["header"],
-            context=context,
-        )
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        table.validate(full=True)
+        plain = cast(dict[str, Any], decode_json((table.schema.metadata or {})[_METADATA]))
+        context = FlowContext.from_table(table) if plain["has_context"] else None
+        progress = replace(from_builtins(FollowProgress, {**plain, "context": None}), context=context)
+        counts = [progress.num_flows, progress.num_out_bytes, progress.num_rejected_bytes]
+        if progress.position is not None:
+            counts += [progress.position.offset, progress.position.num_lines]
+        if min(counts) < 0:
+            raise ValueError("a negative count")
+    except (
+        *(pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        UserError,
+    ) as error:
         raise DataError(
             f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
             f"{out.name} to start over"

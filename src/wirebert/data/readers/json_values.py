@@ -14,9 +14,8 @@ from typing import Any, cast
 import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
+from wirebert.files import MAX_DEPTH, check_depth
 
-MAX_DEPTH = 64
-"""Structures inside each other; deeper ones are no log, and would exhaust a parser's stack."""
 MAX_FIELDS = 2_000
 """Different fields of a block; parsers take time with the square of their number."""
 _INT64 = (-(1 << 63), (1 << 63) - 1)
@@ -62,25 +61,9 @@ def _object_of(line: bytes) -> Mapping[str, object]:
         raise ValueError("expected a JSON object") from error
     if not isinstance(value, dict):
         raise ValueError("expected a JSON object")
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise ValueError(f"structures more than {MAX_DEPTH} deep")
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+        check_depth(value)
     return cast(Mapping[str, object], value)
-
-
-def _depth(value: object) -> int:
-    """Structures inside each other, counted level by level."""
-    depth, level = 0, [value]
-    while level := [inner for one in level if isinstance(one, dict | list) for inner in _inside(one)]:
-        depth += 1
-    return depth
-
-
-def _inside(value: object) -> Sequence[object]:
-    return (
-        list(cast(dict[str, object], value).values())
-        if isinstance(value, dict)
-        else cast(list[object], value)
-    )
 
 
 def _inferred(objects: Sequence[Mapping[str, object]]) -> pa.Table:

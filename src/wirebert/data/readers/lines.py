@@ -12,8 +12,9 @@ import pyarrow.json as arrow_json
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import DAMAGE, Compression, Decoded, open_bytes, reason_of
-from wirebert.data.readers.json_values import MAX_DEPTH, table_of_objects
+from wirebert.data.readers.json_values import table_of_objects
 from wirebert.errors import DataError
+from wirebert.files import MAX_DEPTH
 
 UTF8_MARK = b"\xef\xbb\xbf"
 MAX_BLOCKS_PER_LINE = 8
