@@ -323,6 +323,51 @@ def test_a_log_whose_first_line_is_no_flow_is_followed(detector: Detector, whole
     assert [row["text"] for row in read(rejected_path(out))] == ["garbage"]
 
 
+def test_a_log_that_goes_on_with_other_fields_is_read_by_name_also_after_a_restart(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if line.startswith(b"#fields"))
+    names = lines[at].split()[1:]
+    turned = [
+        b"\t".join(reversed(line.rstrip(b"\n").split(b"\t"))) + b"\n"
+        for line in lines[207:]
+        if not line.startswith(b"#")
+    ]
+    other = b"#separator \\x09\n#fields\t" + b"\t".join(names[::-1]) + b"\n"
+    log.write_bytes(b"".join(lines[:207]))
+    for text in (other + b"".join(turned[:50]), b"".join(turned[50:100]), b"".join(turned[100:])):
+        run(detector, log, out)
+        with log.open("ab") as file:
+            file.write(text)
+    run(detector, log, out)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_examples_of_rejected_rows_name_the_lines_of_the_log(detector: Detector, whole: Path, tmp_path: Path):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:200]))
+    told: list[Finding] = []
+
+    class Grows(UntilIdle):
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            if self.num_looks == 1:
+                with log.open("ab") as file:
+                    file.write(b"".join([*lines[200:], *[b"no\tflow\n"] * 10]))
+            return super().wait() if self.num_looks > 2 else False
+
+    follow(detector, log, out, Grows(), tell=told.extend)
+    first = len(lines) + 1
+    found = {one.code: one for one in told}
+    assert found["rejected_rows"].example == f"line {first} of {log}: no\tflow"
+    assert found["set_aside"].example == f"line {first} of {log}: no\tflow"
+
+
 class Killed(BaseException):
     """As if the process had got SIGKILL."""
 

@@ -9,6 +9,7 @@ come from other logs or events: these may be written later, so they are absent, 
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -18,7 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import IO, BinaryIO, Literal, cast, final
 
-from wirebert.data.accounting import ParseStats, RejectedRow
+from wirebert.data.accounting import MAX_LINE_EXAMPLES, SHOWN_CHARACTERS, ParseStats, RejectedRow
 from wirebert.data.checks.unread import set_aside
 from wirebert.data.dialect import HEAD_BYTES, Encoding, read_head
 from wirebert.data.findings import Finding
@@ -40,6 +41,7 @@ _WINDOW_ROWS = 10_000
 _WARNING_S = 60.0
 _PIECE_BYTES = 8 << 20
 _SAVING_SHARE = 0.05
+HASH_LINES = re.compile(rb"(?:^#[^\n]*\n)+", re.MULTILINE)
 
 
 def follow(
@@ -122,6 +124,10 @@ class _Scorer:
         self._explained: Literal["alerts", "all"] | None = explained
         self._detector, self._tail, self._sink, self._tell = detector, tail, sink, tell
         self._piece, self._rejected = piece, rejected
+        self._first: list[RejectedRow] = []
+        """The first rejected rows, by their lines in the log."""
+        self._recent: list[RejectedRow] = []
+        """The first of those that the next alarm is about."""
         self._window = (0, 0)
         """Rows, and rejected rows, before those that the next alarm is about."""
         self._writer = JsonLinesWriter(sink)
@@ -131,6 +137,8 @@ class _Scorer:
         """Index of the tail's file that `_flows` and `_header` describe."""
         self._flows: Flows | None = None
         self._header = b""
+        self._resumed_header = progress.header.encode("latin-1") if tail.position.offset else b""
+        """The last one before the place where the first file is gone on with."""
         self._waiting = b""
         """Lines of a file without rows so far."""
         self._earlier: tuple[Flows, bytes] | None = None
@@ -176,12 +184,16 @@ class _Scorer:
                     table.drop_columns([name for name in ("line",) if name in table.column_names])
                 )
         self._sink.flush()
+        if self._flows.parts[0].source is not None and b"#fields" in lines:  # a Zeek log goes on with others
+            headers = [header for header in HASH_LINES.findall(lines) if b"#fields" in header]
+            self._header = headers[-1] if headers else self._header
         num_out_bytes = self._sink.tell() - before if self._sink.seekable() else 0
         self.progress = replace(
             self.progress,
             position=self._tail.position,
             num_flows=num_flows,
             num_out_bytes=self.progress.num_out_bytes + num_out_bytes,
+            header=self._header.decode("latin-1") if self._flows.parts[0].has_names else self.progress.header,
             num_rejected_bytes=self._rejected.num_bytes,
         )
         self._warn_of_rejected()
@@ -199,7 +211,12 @@ class _Scorer:
         self._piece.flush()
 
     def _keep(self, row: RejectedRow) -> None:
-        self._rejected(replace(row, line=row.line + self._line_shift, file=self._tail.file_name))
+        row = replace(row, line=row.line + self._line_shift, file=self._tail.file_name)
+        self._rejected(row)
+        short = replace(row, text=row.text[:SHOWN_CHARACTERS])
+        for examples in (self._first, self._recent):
+            if len(examples) < MAX_LINE_EXAMPLES:
+                examples.append(short)
 
     def _reject_long(self) -> None:
         """Set aside lines that are too long to be a piece."""
@@ -209,6 +226,7 @@ class _Scorer:
                 self._keep(row)
             else:
                 self.fit.invalid_values.lines.reject(row.line, row.reason, row.text)
+                self.fit.invalid_values.lines.examples = list(self._first)
         self._tail.rejected.clear()
         if not self._waiting:
             self.progress = replace(
@@ -236,8 +254,8 @@ class _Scorer:
         if found is None or self._is_headless:
             found = self._earlier or self._read_head(header + head)
         self._flows, self._header = found
-        if self._flows.parts[0].has_names:
-            self.progress = replace(self.progress, header=self._header.decode("latin-1"))
+        if self._file == 1 and b"#fields" in self._resumed_header:
+            self._header = self._resumed_header
         if self.fit is None:
             self.fit = TrafficFit.of(self._detector.artifact.tokenizer, self._flows)
             self.fit.invalid_values.lines.keep = self._keep
@@ -278,10 +296,11 @@ class _Scorer:
         """Tell at once, but not each moment, where many of the last rows were set aside."""
         assert self.fit is not None
         lines, (num_rows, num_rejected) = self.fit.invalid_values.lines, self._window
+        lines.examples = list(self._first)
         recent = ParseStats(
             num_rows=lines.num_rows - num_rows,
             num_rejected=lines.num_rejected - num_rejected,
-            examples=lines.examples,
+            examples=self._recent,
         )
         found = list(set_aside(recent))
         now = time.monotonic()
@@ -291,7 +310,7 @@ class _Scorer:
             self._warned_at = now
             self._tell(found)
         if found or recent.num_rows + recent.num_rejected >= _WINDOW_ROWS:
-            self._window = lines.num_rows, lines.num_rejected
+            self._window, self._recent = (lines.num_rows, lines.num_rejected), []
 
 
 @final

@@ -79,16 +79,11 @@ class ZeekLog:
             if schema is not None:
                 yield parse_json(block, schema, parse_stats)
                 continue
-            start = 0
-            for header in [*HEADER_LINES.finditer(block), None] if b"#" in block else [None]:
-                rows = block[start : len(block) if header is None else header.start()]
-                if rows or header is None:
-                    yield from self._tables(section, rows, parse_stats)
-                if header is not None:
-                    start, num_lines = header.end(), header[0].count(b"\n") or 1
-                    parse_stats.num_comments += num_lines
-                    parse_stats.num_lines += num_lines
-                    section = section.after(header[0])
+            for layout, rows, num_header_lines in _sections(section, block):
+                parse_stats.num_comments += num_header_lines
+                parse_stats.num_lines += num_header_lines
+                yield from self._tables(layout, rows, parse_stats)
+                section = layout
 
     def after(self, header: bytes) -> "ZeekLog":
         """The layout behind header lines in a log: logs may have been joined to one file."""
@@ -138,6 +133,21 @@ class ZeekLog:
         times = pa.string() if self.has_dates else pa.float64()
         types: dict[str, pa.DataType] = {"ts": times, "duration": pa.float64()}
         return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
+
+
+def _sections(section: ZeekLog, block: bytes) -> Iterator[tuple[ZeekLog, bytes, int]]:
+    """The rows of a block under each layout, and the number of header lines among them."""
+    rows: list[bytes] = []
+    start = num_header_lines = 0
+    for header in HEADER_LINES.finditer(block) if b"#" in block else ():
+        rows.append(block[start : header.start()])
+        after, start = section.after(header[0]), header.end()
+        if after != section and any(rows):
+            yield section, b"".join(rows), num_header_lines
+            rows, num_header_lines = [], 0
+        section = after
+        num_header_lines += header[0].count(b"\n") or 1
+    yield section, b"".join([*rows, block[start:]]), num_header_lines
 
 
 def split_fields(line: bytes, separator: str = "\t") -> tuple[str, ...]:
