@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,16 +73,29 @@ def test_a_file_of_such_records_alone_is_one_sentence(tmp_path: Path):
 def test_one_wide_line_among_many_short_ones_takes_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(json_lines, "MAX_CELLS", 1 << 22)
+    monkeypatch.setattr(json_lines, "MAX_CELLS", 1 << 20)
     wide = "{" + ",".join(f'"k{i}":1' for i in range(1_999)) + "}\n"
-    (tmp_path / "f").write_text(wide + '{"k":{}}\n' * 20_000)
+    (tmp_path / "f").write_text(wide + '{"k":{}}\n' * 5_000)
     before = pa.total_allocated_bytes()
     source, most, num_rows = source_of(tmp_path / "f"), 0, 0
     for table in source.read(1 << 23):
         num_rows += table.num_rows
         most = max(most, pa.total_allocated_bytes() - before)
-    assert num_rows == 20_001
-    assert most < 1 << 26  # all at once would be 320 MB
+    assert num_rows == 5_001
+    assert most < 1 << 25  # all at once would be 80 MB
+
+
+def test_structures_of_many_different_fields_take_bounded_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_lines, "MAX_NESTED", 3_000)
+    inner = ",".join(f'"i{i}":1' for i in range(300))
+    nested = "".join(f'{{"o{outer}":{{{inner}}}}}\n' for outer in range(100))
+    (tmp_path / "f").write_text(nested + '{"a":1}\n')
+    source, stats, since = source_of(tmp_path / "f"), ParseStats(), time.process_time()
+    assert sum(table.num_rows for table in source.read(1 << 23, stats)) == 7
+    assert stats.num_rejected == 94
+    assert time.process_time() - since < 5
 
 
 def test_other_files_are_no_json_lines(tmp_path: Path):

@@ -14,15 +14,15 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.json_layout import json_blocks
-from wirebert.data.readers.json_values import MAX_FIELDS, table_of_objects
+from wirebert.data.readers.json_values import MAX_CELLS, MAX_FIELDS, table_of_objects
 from wirebert.data.readers.lines import parse_json
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.standard_input import arriving
 
 FIELD_NAME = re.compile(rb'"((?:[^"\\]++|\\.)*+)"\s*+:')
 NESTED = re.compile(rb"[:\[,]\s*\{")
-MAX_CELLS = 1 << 26
-"""Lines times fields of what is parsed at once; a cell takes up to 8 bytes, whether it is filled or not."""
+MAX_NESTED = 40_000
+"""Fields beside structures that Arrow parses at once: it takes time with the square of those that differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,8 @@ def _pieces(blocks: Iterator[bytes]) -> Iterator[bytes]:
         while at < len(block):
             end = block.find(b"\n", at) + 1 or len(block)
             more = block.count(b":", at, end)  # at least as many as its fields
-            if num_lines and (num_lines + 1) * (num_fields + more) > MAX_CELLS:
+            is_full = is_nested and num_fields + more > MAX_NESTED
+            if num_lines and (is_full or (num_lines + 1) * (num_fields + more) > MAX_CELLS):
                 yield block[start:at]
                 start, num_lines, num_fields = at, 0, 0
             num_lines, num_fields, at = num_lines + 1, num_fields + more, end
@@ -90,7 +91,8 @@ def _pieces(blocks: Iterator[bytes]) -> Iterator[bytes]:
 def _read_block(block: bytes, parse_stats: ParseStats, known: set[str]) -> pa.Table:
     """The rows of a block. A line that makes the known fields too many is rejected; others are added."""
     before = replace(parse_stats)
-    if len(set(FIELD_NAME.findall(block))) <= MAX_FIELDS:
+    is_odd = NESTED.search(block) and (len(known) > MAX_FIELDS // 2 or block.count(b":") > MAX_NESTED)
+    if not is_odd and len(set(FIELD_NAME.findall(block))) <= MAX_FIELDS:
         table = parse_json(block, None, parse_stats, known)
         if any(pa.types.is_timestamp(field.type) for field in table.schema):
             # Arrow reads some text as times; the text itself is needed.

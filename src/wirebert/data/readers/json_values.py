@@ -18,6 +18,8 @@ from wirebert.files import MAX_DEPTH, check_depth
 
 MAX_FIELDS = 2_000
 """Different fields of a file; parsers take time with the square of their number."""
+MAX_CELLS = 1 << 26
+"""Lines times fields of what is parsed at once; a cell takes up to 8 bytes, whether it is filled or not."""
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _WHOLE = re.compile(r"\s*-?\d{1,18}\s*")
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
