@@ -3,6 +3,7 @@ stops.
 """
 
 import contextlib
+import csv
 import gzip
 import json
 import os
@@ -321,6 +322,29 @@ def test_a_log_whose_first_line_is_no_flow_is_followed(detector: Detector, whole
     follow(detector, log, out, Rotates(), tell=[].append)
     assert_same(read(out), verdicts_of(detector, whole))
     assert [row["text"] for row in read(rejected_path(out))] == ["garbage"]
+
+
+def test_a_field_that_comes_late_gives_the_scores_of_the_whole_log(make_artifact: Tiny, tmp_path: Path):
+    table, log, out = tmp_path / "flows.csv", tmp_path / "flows.jsonl", tmp_path / "verdicts.jsonl"
+    write_csv(table, 120, seed=5)
+    flows = open_flows(table)
+    detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
+    late = {"uri", "user_agent"}
+    lines = [
+        json.dumps({name: text for name, text in row.items() if number >= 60 or name not in late}) + "\n"
+        for number, row in enumerate(rows)
+    ]
+    assert any(late & row.keys() for row in rows[60:])
+    log.write_text("".join(lines[:60]))
+    run(detector, log, out)
+    with log.open("a") as file:
+        file.write("".join(lines[60:]))
+    run(detector, log, out)
+    expected = verdicts_of(detector, log)
+    scores = [[row["attack_score"] for row in found] for found in (read(out), expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
 def test_a_log_that_goes_on_with_other_fields_is_read_by_name_also_after_a_restart(
