@@ -56,8 +56,8 @@ def table_of_objects(
     first_row = parse_stats.num_rows - len(objects) + 1
     arrays: list[pa.Array] = []
     for field in schema:
-        rows = enumerate(objects, first_row)
-        values = [_coerced(one, field.name, field.type, row, parse_stats) for row, one in rows]
+        numbered = enumerate(objects, first_row)
+        values = [_coerced(one, field.name, field.type, row, parse_stats) for row, one in numbered]
         arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -110,7 +110,7 @@ class ZeekLog:
             return
         table = section.parse_rows(rows, parse_stats)
         if section.fields != self.fields:
-            unset = pa.array(["-"] * table.num_rows, pa.string()).dictionary_encode()
+            unset = pa.chunked_array([pa.array(["-"] * table.num_rows, pa.string()).dictionary_encode()])
             found = dict(zip(table.column_names, table.columns, strict=True))
             table = pa.table({name: found.get(name, unset) for name in self.fields})
         yield table
