@@ -50,6 +50,7 @@ class Spelling:
         return not self.meaning.endswith(".")
 
 
+@lru_cache(_MAX_REMEMBERED)
 def fold(name: str) -> str:
     """The name without case and punctuation.
 
