@@ -1,4 +1,5 @@
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,11 @@ def test_one_wide_line_among_many_short_ones_is_read_in_pieces(
     tables = list(read_key_values(tmp_path / "f", Dialect(format="key_values"), 1 << 20))
     assert max(table.num_rows for table in tables) < 100
     assert [row["k1"] for table in tables for row in table.to_pylist()] == ["1"] + ["2"] * 1_000
+
+
+def test_a_long_value_takes_no_square_of_time(tmp_path: Path):
+    (tmp_path / "f").write_text("a:1, b:2\n" * 30 + "a:" + "x" * 1_000_000 + "\n" + "," * 100_000 + "\n")
+    since = time.process_time()
+    (table,) = read_key_values(tmp_path / "f", Dialect(format="key_values"), 1 << 22)
+    assert table.num_rows == 31
+    assert time.process_time() - since < 5

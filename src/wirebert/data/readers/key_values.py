@@ -23,7 +23,7 @@ from wirebert.data.readers.lines import line_blocks
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"
-MARKED_KEY = re.compile(rf"({KEY})[ \t]*[:=]")
+MARKED_KEY = re.compile(rf"(?<![\w.\-])({KEY}+)[ \t]*+[:=]")  # a long word is looked at once
 PAIR = rf"^[ \t]*(?P<key>{KEY})[ \t]*[:=][ \t]*(?P<value>.*?)[ \t]*$"
 MIN_ALIKE = 20
 """From this many lines with equally many separators on, splitting them at once is faster."""
