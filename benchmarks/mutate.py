@@ -336,7 +336,7 @@ def judge(path: Path, data: bytes) -> str:
         json.loads(found.to_json())
     except UserError as error:
         return "refused" if "\n" not in str(error) else f"message of several lines: {error}"
-    except TimeoutError:
+    except Hang:
         return f"more than {MAX_SECONDS} s"
     except Exception:  # noqa: BLE001 -- whatever else happens is what we look for
         return traceback.format_exc()
@@ -366,8 +366,13 @@ def account_lines(lines: ParseStats, num_rows: int, dialect: Dialect, data: byte
     return "read"
 
 
+class Hang(BaseException):
+    """No OSError, which a reader would take for damage."""
+
+
 def stop(*_: object) -> None:
-    raise TimeoutError
+    """What a signal does after the time that a file may take."""
+    raise Hang
 
 
 def main() -> int:

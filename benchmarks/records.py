@@ -2,7 +2,7 @@
 
     python benchmarks/records.py MODEL [--count 1000000] [--seed 1] [--minutes 60]
 
-Files of 2,000 records of each line-based format, up to a fifth of them damaged (see `mutate.py`), are read to the end:
+Files of 2,000 records of each line-based format, up to half of them damaged (see `mutate.py`), are read to the end:
 each line must be a row, set aside with a reason, or a header, comment or blank line. Every fourth piece of work is a
 body of 50 records that the service answers in-process, as JSON, JSON lines, CSV, text or an Arrow stream: a body is refused
 in one sentence with a status of the 400s, or each of its flows has a verdict. Only damaged records are counted.
@@ -30,7 +30,9 @@ from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT
 from wirebert.service.handlers import RequestHandler, ScoreRequest
 from wirebert.service.limits import Limits, RequestError
 
-RECORDS, BODY_RECORDS, SHARE = 2_000, 50, 5
+RECORDS, BODY_RECORDS, SHARE = 2_000, 50, 2
+WAITING = 12
+"""Seconds that may pass for one of processor time: others share the machine."""
 Files = dict[str, tuple[list[bytes], list[bytes]]]
 ANSWERS = (JSON, JSON_LINES, ARROW)
 
@@ -140,8 +142,8 @@ def work(
         answer_type = ANSWERS[int(generator.integers(0, 3))]
         verdict = ask(handler, kind, data, answer_type) if is_body else read(path, data)
     except UserError as error:
-        verdict = "refused" if "\n" not in str(error) else f"message of several lines: {error}"
-    except TimeoutError:
+        verdict = f"refused: {error}" if "\n" not in str(error) else f"message of several lines: {error}"
+    except mutate.Hang:
         verdict = f"more than {mutate.MAX_SECONDS} s"
     except Exception:  # noqa: BLE001 -- whatever else happens is what we look for
         verdict = traceback.format_exc()
@@ -160,18 +162,24 @@ def main() -> int:
     options = parser.parse_args()
     handler = RequestHandler(Detector.load(options.model), Limits())
     files, tally, failures = line_files(), Counter[str](), list[str]()
+    why: dict[str, str] = {}
     signal.signal(signal.SIGALRM, mutate.stop)
+    signal.signal(signal.SIGPROF, mutate.stop)
     since, done, number = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         while done < options.count and time.monotonic() - since < 60 * options.minutes:
-            signal.alarm(mutate.MAX_SECONDS)
+            signal.alarm(WAITING * mutate.MAX_SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, mutate.MAX_SECONDS)
             name, count, verdict, data = work(
                 number, options.seed, files, Path(folder) / "flows.log", handler
             )
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             done += count
-            if verdict in ("read", "refused"):
-                tally[f"{name}: {verdict}"] += count
+            if verdict.split(":")[0] in ("read", "refused"):
+                tally[f"{name}: {verdict.split(':')[0]}"] += count
+                if verdict.startswith("refused:"):
+                    why.setdefault(name, verdict)
             else:
                 failures.append(f"{number} ({name}): {verdict}")
                 if options.keep is not None:
@@ -181,6 +189,8 @@ def main() -> int:
         print(failure)
     for name, count in sorted(tally.items()):
         print(f"{count:10,} {name}")
+    for name, reason in sorted(why.items()):
+        print(f"           {name}, for example {reason}")
     print(f"{done:,} damaged records, {len(failures)} failures, {time.monotonic() - since:.0f} s")
     return 1 if failures else 0
 

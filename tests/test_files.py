@@ -9,9 +9,15 @@ import pytest
 from wirebert.files import (
     atomic_file,
     atomic_folder,
+    check_depth,
+    decode_json,
     fsync_path,
+    open_plain_file,
     path_of,
     previous_folder,
+    read_json_file,
+    read_plain_file,
+    read_toml_file,
     try_lock,
     unnamed_file,
     write_atomic,
@@ -184,3 +190,46 @@ def test_an_unnamed_file_has_no_name_and_can_be_opened(
         file.flush()
         assert not list(tmp_path.iterdir())
         assert path_of(file).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_only_plain_files_are_read_and_nothing_is_waited_for(tmp_path: Path, kind: str):
+    path = tmp_path / "report.json"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match=r"device or a pipe|directory"):
+        open_plain_file(path)
+
+
+def test_a_link_to_a_plain_file_is_read(tmp_path: Path):
+    (tmp_path / "there.json").write_text("[1]")
+    (tmp_path / "here.json").symlink_to("there.json")
+    assert read_json_file(tmp_path / "here.json") == [1]
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path: Path):
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    with pytest.raises(OSError, match="larger than 1 MB"):
+        read_plain_file(tmp_path / "large", 1 << 20)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 66 + "]" * 66, "no json", "\udcff"])
+def test_deep_or_damaged_json_is_a_value_error(text: str):
+    with pytest.raises(ValueError):
+        decode_json(text)
+
+
+def test_structures_as_deep_as_the_limit_are_read():
+    check_depth(decode_json("[" * 64 + "]" * 64))
+
+
+@pytest.mark.parametrize("text", [b"a = " + b"[" * 20_000, b"a." * 500 + b"a = 1", b"\xff = 1", b"a = "])
+def test_deep_or_damaged_toml_is_a_value_error(tmp_path: Path, text: bytes):
+    (tmp_path / "run.toml").write_bytes(text)
+    with pytest.raises(ValueError):
+        read_toml_file(tmp_path / "run.toml")

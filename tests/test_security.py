@@ -2,15 +2,31 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
+from wirebert.comparison.jobs import read_result
+from wirebert.config import read_toml
+from wirebert.data.schema.library import read_schema
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import ArtifactError, UserError
+from wirebert.evaluation.test_ledger import read_ledger
+from wirebert.inference.artifact import load_artifact
+from wirebert.inference.follow_state import read_progress
+from wirebert.model.config import read_architecture
+from wirebert.report.report import read_json
+from wirebert.run_folder import RunFolder, check_inputs
+from wirebert.telemetry.events import MetricsFollower, read_metrics
+from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.workflows.pretraining_report import read_pretraining
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "wirebert"
@@ -214,3 +230,53 @@ def test_a_pickle_in_place_of_weights_is_not_opened(model: Path, tmp_path: Path)
     with pytest.raises((UserError, SafetensorError)):
         dict(load_artifact(model).weights.items())  # weights are read when they are first asked for
     assert not (tmp_path / "ran").exists()
+
+
+PARSED: dict[str, Callable[[Path], object]] = {
+    "config.json": read_architecture,
+    "wirebert.json": lambda path: load_artifact(path.parent),
+    "run.toml": read_toml,
+    "schema.toml": read_schema,
+    "report.json": read_json,
+    "pretraining/report.json": read_pretraining,
+    "metrics.jsonl": lambda path: MetricsFollower(path).new_events(),
+    "old/metrics.jsonl": read_metrics,
+    "inputs.json": lambda path: check_inputs(RunFolder(path.parent), "a"),
+    "checkpoints/checkpoint-00000001/state.json": lambda path: CheckpointFolder(path.parent.parent).load(1),
+    "test_reads.jsonl": read_ledger,
+    "result.json": read_result,
+    "v.jsonl.state": lambda path: read_progress(path.with_suffix(""), FlowSchema(name="a", columns=())),
+}
+"""What is parsed of a run folder, a model folder and what lies beside verdicts."""
+LARGE_NUMBERS = f'{{"event": "step", "time": {10**400}, "step": {10**400}}}\n'
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "deep list": lambda path: path.write_text("[" * 100_000),
+    "deep object": lambda path: path.write_text('{"a":' * 200 + "1" + "}" * 200),
+    "deep TOML": lambda path: path.write_text("a = " + "[" * 20_000),
+    "large": lambda path: (path.touch(), os.truncate(path, 100 << 20)),
+    "bytes": lambda path: path.write_bytes(b"\xff\x00" * 500),
+    "empty": lambda path: path.touch(),
+    "another value": lambda path: path.write_text("[1, 2]"),
+    "large numbers": lambda path: path.write_text(LARGE_NUMBERS),
+    "infinite": lambda path: path.write_text('{"event": "step", "time": 1e999, "step": NaN}\n'),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+@pytest.mark.parametrize("name", PARSED)
+def test_what_is_parsed_of_a_folder_is_bounded_and_damage_is_one_sentence(
+    tmp_path: Path, name: str, content: str
+):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    HOSTILE[content](path)
+    (tmp_path / "v.jsonl").touch()
+    since = time.monotonic()
+    try:
+        PARSED[name](path)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017 -- not each of them is refused
+    assert time.monotonic() - since < 5

@@ -14,7 +14,7 @@ from wirebert.data.schema.schema import missing_name
 from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
-from wirebert.files import write_atomic
+from wirebert.files import read_toml_file, write_atomic
 from wirebert.metrics.registry import MACRO_F1, primary_choices
 from wirebert.model.config import ModelConfig
 from wirebert.serialization import merge, settings_from_dict, settings_to_toml
@@ -235,10 +235,10 @@ def read_toml(path: Path) -> dict[str, object]:
     """
     try:
         # A run may name a data file by bytes that are no UTF-8.
-        return tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        return read_toml_file(path, "surrogateescape")
     except OSError as error:
         raise ConfigError(f"recipe {path}: expected a readable TOML file, found {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"recipe {path}: expected TOML, found an error: {error}") from error
 
 

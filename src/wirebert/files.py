@@ -1,15 +1,28 @@
-"""Files and folders that are complete or absent, survive a power failure, and have one writer at a time."""
+"""Files and folders that are complete or absent, survive a power failure, and have one writer at a time.
+
+What is parsed as a whole is bounded in size and depth.
+"""
 
 import errno
 import fcntl
+import io
+import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Generator
+import tomllib
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
+
+MAX_TEXT_BYTES = 64 << 20
+"""Largest file that is parsed as a whole; the manifest of a large model has 3 MB."""
+MAX_DEPTH = 64
+"""Structures inside each other; deeper ones are none of ours, and would exhaust the stack."""
+MAX_TOML_BYTES = 4 << 20
+"""Settings and schemas are smaller, and the parser is slow."""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -120,6 +133,86 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_plain_file(path: Path) -> io.BufferedReader:
+    """A plain file, or that to which a link leads, open for reading. A pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, a device or a pipe.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a device or a pipe", str(path))
+    return file
+
+
+def read_plain_file(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """The content of a plain file.
+
+    Raises:
+        OSError: as `open_plain_file`, or it is larger than `max_bytes`.
+    """
+    with open_plain_file(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 20} MB", str(path))
+    return content
+
+
+def read_json_file(path: Path) -> object:
+    """The value in a JSON file, bounded in size and depth.
+
+    Raises:
+        OSError: see `read_plain_file`.
+        ValueError: it is no JSON, or too deep.
+    """
+    return decode_json(read_plain_file(path))
+
+
+def decode_json(text: str | bytes) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or deeper than `MAX_DEPTH`.
+    """
+    try:
+        value: object = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"structures more than {MAX_DEPTH} deep") from error
+    check_depth(value)
+    return value
+
+
+def read_toml_file(path: Path, errors: Literal["strict", "surrogateescape"] = "strict") -> dict[str, object]:
+    """The content of a TOML file, bounded in size and depth.
+
+    Raises:
+        OSError: see `read_plain_file`.
+        ValueError: it is no TOML, or too deep.
+    """
+    text = read_plain_file(path, MAX_TOML_BYTES).decode(errors=errors)
+    try:
+        value = tomllib.loads(text.replace("\r\n", "\n"))
+    except RecursionError as error:
+        raise ValueError(f"structures more than {MAX_DEPTH} deep") from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: object) -> None:
+    """Raise a ValueError for structures more than `MAX_DEPTH` deep; counted level by level."""
+    depth, level = 0, [value]
+    while level := [inner for one in level if isinstance(one, dict | list) for inner in _inside(one)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"structures more than {MAX_DEPTH} deep")
+
+
+def _inside(value: object) -> Sequence[object]:
+    is_table = isinstance(value, dict)
+    return list(cast(dict[str, object], value).values()) if is_table else cast(list[object], value)
 
 
 def unnamed_file(prefix: str, *, in_memory: bool = False) -> IO[bytes]:

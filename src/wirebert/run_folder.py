@@ -7,10 +7,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from wirebert.errors import RunError, UserError
-from wirebert.files import try_lock, write_atomic
+from wirebert.files import read_json_file, try_lock, write_atomic
 
 MANIFEST: Final = "wirebert.json"
 """Manifest of a model folder; its presence means that there is a model."""
@@ -259,9 +259,15 @@ def check_inputs(
     if not folder.inputs_json.exists():
         write_atomic(folder.inputs_json, json.dumps(now) + "\n")
         return
-    before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))
-    changed = ["training data"] if before["train_sha256"] != fingerprint else []
-    old_others = before.get("others", {})
+    try:
+        before = cast(dict[str, Any], read_json_file(folder.inputs_json))
+        old_fingerprint, old_others = before["train_sha256"], dict(before.get("others", {}))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{folder.inputs_json}: expected the inputs of this run, could not read them ({error}); start a "
+            "new run instead of --resume"
+        ) from error
+    changed = ["training data"] if old_fingerprint != fingerprint else []
     changed += [name for name, sha256 in (others or {}).items() if old_others.get(name) != sha256]
     if changed:
         raise RunError(

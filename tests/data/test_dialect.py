@@ -2,6 +2,7 @@ import bz2
 import gzip
 import lzma
 import os
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -54,6 +55,14 @@ def test_a_folder_or_missing_file_is_one_sentence(tmp_path: Path):
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match="cannot be read"):
             read_head(path)
+
+
+def test_one_name_repeated_many_times_takes_no_square_of_work():
+    since = time.process_time()
+    names, notes = clean_names(["a"] * 100_000)
+    assert len(set(names)) == 100_000
+    assert len(notes) == 99_999
+    assert time.process_time() - since < 5
 
 
 def test_names_are_stripped_unique_and_not_blank():

@@ -333,3 +333,13 @@ def test_a_file_whose_name_is_no_utf_8_is_read_and_told_printable(tmp_path: Path
     assert sum(block.num_rows for block in flows.blocks()) == 2
     assert flows.name == "caf\\udce9"
     assert flows.listing[0].path.endswith("caf\\udce9.data")
+
+
+def test_a_gap_of_zeros_in_a_table_costs_no_other_row(tmp_path: Path):
+    rows = [f"tcp,{row}\n".encode() for row in range(100)]
+    content = b"proto,bytes\n" + b"".join([*rows[:50], bytes(300_000), b"\n", *rows[50:]])
+    (tmp_path / "flows.csv").write_bytes(content)
+    flows, invalid = open_flows(str(tmp_path / "flows.csv")), InvalidValues()
+    table = pa.concat_tables(flows.blocks(invalid))
+    assert table["bytes"].to_pylist() == [str(row) for row in range(100)]
+    assert [row.line for row in invalid.lines.examples] == [52]

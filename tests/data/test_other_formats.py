@@ -25,3 +25,10 @@ def test_a_file_of_another_format_is_named_with_the_remedy(head: bytes, sentence
 
 def test_text_is_not_refused():
     refuse_other_formats(b"proto,bytes\ntcp,1\n", "utf-8", "f")
+
+
+def test_zeros_in_some_lines_make_no_text_binary():
+    rows = [b"tcp,1\n", b"\0" * 3_000 + b"\n", b"udp,2\n", b"\0" * 3_000 + b"tcp,4\n", b"icmp,3\n"]
+    refuse_other_formats(b"proto,bytes\n" + b"".join(rows), "utf-8", "f")
+    with pytest.raises(NoFlowsError, match="binary data"):
+        refuse_other_formats(b"proto,bytes\n" + b"".join([*rows, rows[1] * 5]), "utf-8", "f")

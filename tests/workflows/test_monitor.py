@@ -3,6 +3,7 @@ stops.
 """
 
 import contextlib
+import csv
 import gzip
 import json
 import os
@@ -341,6 +342,74 @@ def test_a_log_whose_first_line_is_no_flow_is_followed(detector: Detector, whole
     run(detector, log, out, stop=Rotates())
     assert_same(read(out), verdicts_of(detector, whole))
     assert [row["text"] for row in read(rejected_path(out))] == ["garbage"]
+
+
+def test_a_field_that_comes_late_gives_the_scores_of_the_whole_log(make_artifact: Tiny, tmp_path: Path):
+    table, log, out = tmp_path / "flows.csv", tmp_path / "flows.jsonl", tmp_path / "verdicts.jsonl"
+    write_csv(table, 120, seed=5)
+    flows = open_flows(table)
+    detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
+    late = {"uri", "user_agent"}
+    lines = [
+        json.dumps({name: text for name, text in row.items() if number >= 60 or name not in late}) + "\n"
+        for number, row in enumerate(rows)
+    ]
+    assert any(late & row.keys() for row in rows[60:])
+    log.write_text("".join(lines[:60]))
+    run(detector, log, out)
+    with log.open("a") as file:
+        file.write("".join(lines[60:]))
+    run(detector, log, out)
+    expected = verdicts_of(detector, log)
+    scores = [[row["attack_score"] for row in found] for found in (read(out), expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_a_log_that_goes_on_with_other_fields_is_read_by_name_also_after_a_restart(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if line.startswith(b"#fields"))
+    names = lines[at].split()[1:]
+    turned = [
+        b"\t".join(reversed(line.rstrip(b"\n").split(b"\t"))) + b"\n"
+        for line in lines[207:]
+        if not line.startswith(b"#")
+    ]
+    other = b"#separator \\x09\n#fields\t" + b"\t".join(names[::-1]) + b"\n"
+    log.write_bytes(b"".join(lines[:207]))
+    for text in (other + b"".join(turned[:50]), b"".join(turned[50:100]), b"".join(turned[100:])):
+        run(detector, log, out)
+        with log.open("ab") as file:
+            file.write(text)
+    run(detector, log, out)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_examples_of_rejected_rows_name_the_lines_of_the_log(detector: Detector, whole: Path, tmp_path: Path):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:200]))
+    told: list[Finding] = []
+
+    class Grows(UntilIdle):
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            if self.num_looks == 1:
+                with log.open("ab") as file:
+                    file.write(b"".join([*lines[200:], *[b"no\tflow\n"] * 10]))
+            return super().wait() if self.num_looks > 2 else False
+
+    run(detector, log, out, told, Grows())
+    first = len(lines) + 1
+    found = {one.code: one for one in told}
+    assert found["rejected_rows"].example == f"line {first} of {log}: no\tflow"
+    assert found["set_aside"].example == f"line {first} of {log}: no\tflow"
 
 
 class Killed(BaseException):

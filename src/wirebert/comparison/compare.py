@@ -19,7 +19,17 @@ from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
 from wirebert.baselines.task import text_columns
-from wirebert.comparison.jobs import RECIPE, TRIALS, ComparisonJob, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.jobs import (
+    RECIPE,
+    TRIALS,
+    ComparisonJob,
+    choose,
+    is_done,
+    limit_threads,
+    plan,
+    read_result,
+    work,
+)
 from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
@@ -141,7 +151,7 @@ def _facts(run: RunConfig, out: Path) -> Facts:
             text_columns=tuple(text_columns(data.flows.schema)),
         )
         write_atomic(path, json.dumps(to_builtins(facts)) + "\n")
-    return from_builtins(Facts, json.loads(path.read_text(encoding="utf-8")))
+    return from_builtins(Facts, read_result(path))
 
 
 def check_methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
@@ -193,7 +203,7 @@ def tune(
         planned = max((job.number + 1 for job in trials), default=0)
         finished = min((job.number for job in trials if not is_done(out, job)), default=planned)
         write_atomic(path, json.dumps({"finished": finished, "planned": planned}) + "\n")
-    return json.loads(path.read_text(encoding="utf-8"))["finished"]
+    return read_result(path)["finished"]
 
 
 def _do(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import psutil
@@ -27,8 +27,9 @@ from wirebert.config import RunConfig, resolve_run
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import ClassMap
 from wirebert.decision.logit_offsets import fit_logit_offsets
+from wirebert.errors import RunError
 from wirebert.evaluation.evaluate import TrueClasses
-from wirebert.files import write_atomic
+from wirebert.files import read_json_file, write_atomic
 from wirebert.inference.artifact import save_artifact
 from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
 from wirebert.metrics.significance import LabelledRows, paired_metrics
@@ -132,14 +133,29 @@ def work(out: Path, job: ComparisonJob) -> None:
         folder.discard_working_files()
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """What a job of a comparison has written.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        return dict(cast(dict[str, Any], read_json_file(path)))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path}: expected a result of `wirebert compare`, could not read it ({error}); delete it, and "
+            "run the command again"
+        ) from error
+
+
 def choose(out: Path, method: str, run: RunConfig, num_trials: int) -> dict[str, object]:
     """The choices for one method from its folds, saved once: its best trial and its logit offsets."""
     path = out / "choices" / f"{method}.json"
     if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_result(path)
     kind, count = ("fold", run.comparison.num_folds) if method == RECIPE else ("trial", num_trials)
     folders = [out / "jobs" / f"{method}-{kind}-{number}" for number in range(count)]
-    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
+    results = [read_result(folder / "result.json") for folder in folders]
     choice: dict[str, object] = {"scores": [result["score"] for result in results]}
     if method == RECIPE:
         held_out = HeldOutPredictions.joined([HeldOutPredictions.read(folder) for folder in folders])
@@ -147,7 +163,7 @@ def choose(out: Path, method: str, run: RunConfig, num_trials: int) -> dict[str,
         best = max(range(count), key=lambda trial: results[trial]["score"])
         held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
-    benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
+    benign = read_result(out / "classes.json")["benign_id"]
     # Offsets change predicted classes, but the TPR at a fixed FPR depends on ranks only: so use accuracy.
     primary = run.evaluation.primary_metric
     metric = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
@@ -251,7 +267,7 @@ def _evaluated_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: P
     """Fit one method on the training rows of this seed, and evaluate it on the tests after all choices."""
     params: Params = {}
     if job.kind == "chosen":
-        params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
+        params = cast(Params, read_result(out / "choices" / f"{job.method}.json")["params"])
     data = prepare(run, write_typed_rows(run, folder))
     pool = read_search_pool(run, data)
     task, coding = pool.task(~pool.is_valid, pool.is_valid)

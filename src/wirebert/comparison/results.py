@@ -6,7 +6,6 @@ thresholds from validation rows.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from wirebert.baselines.methods import BASELINES
-from wirebert.comparison.jobs import RECIPE, TRIALS
+from wirebert.comparison.jobs import RECIPE, TRIALS, read_result
 from wirebert.config import RunConfig
 from wirebert.decision.calibration import METHODS, choose_scaling, softmax
 from wirebert.decision.logit_offsets import add_logit_offsets
@@ -304,7 +303,7 @@ def _logs(probabilities: Float64[np.ndarray, "flows classes"]) -> Float64[np.nda
 def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
     facts = {"logit offsets": ", ".join(f"{value:+.2f}" for value in runs.logit_offsets)}
     results = [folder.path / "result.json" for folder in runs.chosen]
-    fits = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
+    fits = [read_result(path) for path in results if path.exists()]
     if fits:
         params = cast(Mapping[str, object], fits[0]["params"])
         facts["chosen settings"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
@@ -315,7 +314,7 @@ def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
         facts["chosen settings"] = "the recipe's"
         facts["training (s)"] = f"{np.mean([report.timing.get('training', 0.0) for report in reports]):,.1f}"
     path = out / "choices" / f"{runs.name}.json"
-    choice = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    choice = read_result(path) if path.exists() else {}
     if "params" in choice:
         scores = choice["scores"]
         facts["trials"] = f"{len(scores)} (held-out score: best {max(scores):.3f}, defaults {scores[0]:.3f})"
@@ -327,13 +326,13 @@ def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
 def _choice_notes(out: Path) -> list[str]:
     """Notes on how choices were made, and the hash of the recipe."""
     paths = sorted((out / "choices").glob("*.json"))
-    folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
+    folds = {read_result(path)["folds"] for path in paths}
     recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
     notes = [
         f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. "
         f"Recipe sha256 {recipe}."
     ]
-    cut = json.loads((out / TRIALS).read_text(encoding="utf-8"))
+    cut = read_result(out / TRIALS)
     if cut["finished"] < cut["planned"]:
         notes.append(f"--minutes cut every method to {cut['finished']} of {cut['planned']} trials.")
     return notes

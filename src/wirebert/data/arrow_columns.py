@@ -47,9 +47,11 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def flat(table: pa.Table) -> pa.Table:
     """The table with structures as columns `outer.inner`."""
+    num_rows = table.num_rows
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
-    return table
+    # Without columns, a table forgets its rows.
+    return table if table.num_columns else pa.table({"": pa.nulls(num_rows)}).select([])
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -53,6 +53,17 @@ def refuse_other_formats(head: bytes, encoding: str, where: str, *, is_table: bo
             raise NoFlowsError(f"{where}: {EXPECTED}, found {name}; {REMEDIES.get(name, CONVERT)}")
     if head[TAR_MAGIC_AT:].startswith(TAR_MAGIC) and not is_wide:
         raise NoFlowsError(f"{where}: {EXPECTED}, found {ARCHIVE} (tar); {REMEDIES[ARCHIVE]}")
-    num_controls = sum(head.count(byte) for byte in CONTROLS)
-    if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
+    if not is_wide and _is_binary(head) and not _is_mostly_text(head):
         raise NoFlowsError(f"{where}: {EXPECTED}, found binary data; {CONVERT}")
+
+
+def _is_binary(text: bytes) -> bool:
+    num_controls = sum(text.count(byte) for byte in CONTROLS)
+    return num_controls > len(text) // 20 or text.count(0) > len(text) // 10
+
+
+def _is_mostly_text(head: bytes) -> bool:
+    """Whether most lines are without zero bytes, with which file systems fill gaps in a log."""
+    lines = [line for line in head.splitlines(keepends=True) if line.strip()]
+    plain = [line for line in lines if b"\0" not in line]
+    return len(plain) > max(1, len(lines) // 2) and not _is_binary(b"".join(plain))

@@ -24,7 +24,7 @@ from pyarrow import ipc
 from wirebert.data.accounting import ParseStats, RejectedRow
 from wirebert.data.schema.conversion import InvalidValue, InvalidValues
 from wirebert.errors import DataError
-from wirebert.files import fsync_path, write_atomic
+from wirebert.files import fsync_path, read_json_file, write_atomic
 
 FORMAT: Final = 1
 ROWS: Final = "rows.arrows"
@@ -126,7 +126,7 @@ def read_typed_rows(folder: Path) -> Iterator[pa.Table]:
 def read_index(folder: Path) -> tuple[str, InvalidValues] | None:
     """Fingerprint of the parsed files and account of their parsing; None where the rows are not whole."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = cast(dict[str, Any], read_json_file(folder / INDEX))
         size = (folder / ROWS).stat().st_size
         if (index["format"], index["num_bytes"]) != (FORMAT, size):
             return None

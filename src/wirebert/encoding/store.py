@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
@@ -27,7 +27,7 @@ from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.token_rows import JaggedRows, TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
-from wirebert.files import fsync_path, write_atomic
+from wirebert.files import fsync_path, read_json_file, write_atomic
 from wirebert.serialization import settings_to_dict
 
 FORMAT = 2
@@ -163,7 +163,7 @@ class StoreWriter:
 
 def _read_index(path: Path) -> dict[str, Any]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = cast(dict[str, Any], read_json_file(path))
         entries = {
             name: index[name] for name in ("format", "id_type", "num_flows", "num_tokens", "num_truncated")
         }
@@ -235,7 +235,7 @@ def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> Flow
     with one_at_a_time(cache, key):
         if path.is_file():
             try:
-                return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
+                return FlowTokenizer.from_dict(cast(dict[str, Any], read_json_file(path)))
             except (ValueError, KeyError, TypeError):
                 pass  # written again below
         tokenizer = fit()

@@ -1,9 +1,9 @@
 """DistilBERT's WordPieces, read from a folder or from the hub, and the WordPieces of new tokens."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int32
@@ -11,6 +11,7 @@ from jaxtyping import Int32
 from wirebert.encoding.text import Subwords
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Slot
 from wirebert.errors import CheckpointError
+from wirebert.files import read_json_file, read_plain_file
 
 _FILES = ("vocab.txt", "tokenizer.json")
 
@@ -51,8 +52,8 @@ def _download(name: str) -> Path:
 def _read(path: Path) -> list[str]:
     try:
         if path.suffix == ".txt":
-            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+            return read_plain_file(path).decode().removesuffix("\n").split("\n")
+        vocabulary = cast(dict[str, Any], read_json_file(path))["model"]["vocab"]
         by_id = {index: piece for piece, index in vocabulary.items()}
         return [by_id[index] for index in range(len(by_id))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

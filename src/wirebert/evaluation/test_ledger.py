@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from wirebert.errors import RunError
+from wirebert.files import decode_json, read_plain_file
 from wirebert.report.report import FileUsage
 
 FILE_NAME = "test_reads.jsonl"
@@ -88,10 +89,16 @@ def read_ledger(ledger: Path) -> list[FileRead]:
     """
     if not ledger.exists():
         return []
+    try:
+        lines = read_plain_file(ledger).decode(errors="replace").splitlines()
+    except OSError as error:
+        raise RunError(
+            f"{ledger}: cannot be read ({error.strerror}); check its permissions, or move it away"
+        ) from error
     reads: list[FileRead] = []
-    for number, line in enumerate(ledger.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
-            reads.append(FileRead(**json.loads(line)))
+            reads.append(FileRead(**cast(dict[str, Any], decode_json(line))))
         except (ValueError, TypeError) as error:
             raise RunError(
                 f"{ledger}, line {number}: expected a read of a test file, found {line[:60]!r}; "

@@ -12,14 +12,13 @@ No file is a pickle, and none is parsed before its sha256 is checked. The large 
 checked and read on first use: scoring with an export reads no weights.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -33,7 +32,14 @@ from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import NO_OPERATING_POINT, OperatingPoint
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
-from wirebert.files import atomic_folder, previous_folder, write_atomic
+from wirebert.files import (
+    MAX_TEXT_BYTES,
+    atomic_folder,
+    decode_json,
+    previous_folder,
+    read_json_file,
+    write_atomic,
+)
 from wirebert.inference.engines import ENGINES
 from wirebert.inference.sealing import (
     as_json,
@@ -58,8 +64,6 @@ _NOVELTY = "novelty.safetensors"
 _EXPORT_FILES = frozenset(engine.file for engine in ENGINES.values() if engine.file is not None)
 _SECTIONS = ("classes", "tokenizer", "origin", "files")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_MAX_TEXT_BYTES = 64 << 20
-"""Largest JSON file of a folder that is parsed; that of a large model has 3 MB."""
 _MAX_OTHER_BYTES = 1 << 20
 """Bytes of the weights file beside the weights: names and shapes."""
 
@@ -188,7 +192,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             f"train it with `wirebert train DATA --init-from {folder}`"
         )
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = cast(dict[str, Any], read_json_file(folder / "config.json"))
         architecture = Architecture.from_hugging_face(config, where=str(folder / "config.json"))
         _check_shape(folder, architecture, manifest)
         return Artifact(
@@ -350,14 +354,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a model folder, found no {MANIFEST} in it; pass the model folder, e.g. "
             "runs/demo/model"
         )
-    if plain_size(path) > _MAX_TEXT_BYTES:
-        raise damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+    if plain_size(path) > MAX_TEXT_BYTES:
+        raise damaged(path, f"it is larger than {MAX_TEXT_BYTES >> 20} MB")
     try:
         text = path.read_bytes().decode()
-        manifest = json.loads(text)
+        manifest = decode_json(text)
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise damaged(path, "it is not JSON") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise damaged(path, "it names no format")
@@ -385,8 +389,8 @@ def _check_files(folder: Path, files: Mapping[str, object]) -> None:
         if name == _WEIGHTS or name in _EXPORT_FILES:
             check_size(path, expected)
             continue
-        if path.suffix == ".json" and plain_size(path) > _MAX_TEXT_BYTES:
-            raise damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+        if path.suffix == ".json" and plain_size(path) > MAX_TEXT_BYTES:
+            raise damaged(path, f"it is larger than {MAX_TEXT_BYTES >> 20} MB")
         check_content(path, expected)
 
 

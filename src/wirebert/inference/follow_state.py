@@ -5,10 +5,9 @@
 
 import io
 import json
-import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +15,9 @@ import pyarrow as pa
 
 from wirebert.data.context.context import FlowContext
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.errors import DataError
-from wirebert.files import atomic_file
+from wirebert.errors import DataError, UserError
+from wirebert.files import atomic_file, decode_json, open_plain_file
+from wirebert.serialization import from_builtins
 
 _METADATA = b"wirebert.monitor"
 
@@ -66,16 +66,25 @@ def read_state(path: Path, schema: FlowSchema) -> MonitorState:
     if not path.exists():
         return MonitorState()
     try:
-        with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
+        with open_plain_file(path) as file:
             table = pa.ipc.open_file(file).read_all()
-        plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
+        table.validate(full=True)
+        plain = cast(dict[str, Any], decode_json((table.schema.metadata or {})[_METADATA]))
         contexts = cast(list[bytes | None], table.column("context").to_pylist())
         sources = {
-            name: SourceProgress(**one, context=None if context is None else _context_of(context))
+            name: replace(
+                from_builtins(SourceProgress, {**one, "context": None}),
+                context=None if context is None else _context_of(context),
+            )
             for (name, one), context in zip(plain["sources"].items(), contexts, strict=True)
         }
         state = MonitorState(sources=sources, outputs=plain["outputs"], incidents=plain["incidents"])
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if any(progress.num_flows < 0 for progress in sources.values()):
+            raise ValueError("a negative count")
+    except (
+        *(pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        UserError,
+    ) as error:
         raise DataError(
             f"{path}: expected the state that `wirebert monitor` keeps, found something else ({error}); "
             "remove its folder, and what was written, to start over"
@@ -117,4 +126,6 @@ def _bytes_of(context: FlowContext) -> bytes:
 
 
 def _context_of(content: bytes) -> FlowContext:
-    return FlowContext.from_table(pa.ipc.open_stream(content).read_all())
+    table = pa.ipc.open_stream(content).read_all()
+    table.validate(full=True)
+    return FlowContext.from_table(table)

@@ -8,6 +8,7 @@ come from other logs or events: these may be written later, so they are absent, 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -17,7 +18,13 @@ from typing import Literal, cast, final
 import pyarrow as pa
 
 from wirebert.alerts.ecs import carried_columns
-from wirebert.data.accounting import KEPT_CHARACTERS, ParseStats, RejectedRow
+from wirebert.data.accounting import (
+    KEPT_CHARACTERS,
+    MAX_LINE_EXAMPLES,
+    SHOWN_CHARACTERS,
+    ParseStats,
+    RejectedRow,
+)
 from wirebert.data.checks.unread import set_aside
 from wirebert.data.dialect import HEAD_BYTES, Encoding, read_head
 from wirebert.data.findings import Finding
@@ -36,6 +43,7 @@ _WINDOW_ROWS = 10_000
 _WARNING_S = 60.0
 PIECE_BYTES = 4 << 20
 """Most bytes that are scored at a time, and longest line."""
+HASH_LINES = re.compile(rb"(?:^#[^\n]*\n)+", re.MULTILINE)
 
 
 def check_followable(log: Path) -> None:
@@ -76,6 +84,10 @@ class FollowedLog:
         self.lines, self.progress, self._scoring = lines, progress, scoring
         self.name = lines.name
         self._piece = unnamed_file("wirebert-piece-", in_memory=True)
+        self._first: list[RejectedRow] = []
+        """The first rejected rows, by their lines in the log."""
+        self._recent: list[RejectedRow] = []
+        """The first of those that the next alarm is about."""
         self._window = (0, 0)
         """Rows, and rejected rows, before those that the next alarm is about."""
         self.fit: TrafficFit | None = None
@@ -84,6 +96,8 @@ class FollowedLog:
         """Index of the file that `_flows` and `_header` describe."""
         self._flows: Flows | None = None
         self._header = b""
+        self._resumed_header = progress.header.encode("latin-1") if lines.offset else b""
+        """The last one before the place where the first file is gone on with."""
         self._waiting = b""
         """Lines of a file without rows so far."""
         self._earlier: tuple[Flows, bytes] | None = None
@@ -144,7 +158,15 @@ class FollowedLog:
             num_flows += table.num_rows
             if table.num_rows:  # lines are those of the piece
                 yield table.drop_columns([name for name in ("line",) if name in table.column_names])
-        self.progress = replace(self.progress, position=self.lines.saved_position, num_flows=num_flows)
+        if self._flows.parts[0].source is not None and b"#fields" in lines:  # a Zeek log goes on with others
+            headers = [header for header in HASH_LINES.findall(lines) if b"#fields" in header]
+            self._header = headers[-1] if headers else self._header
+        self.progress = replace(
+            self.progress,
+            position=self.lines.saved_position,
+            num_flows=num_flows,
+            header=self._header.decode("latin-1") if self._flows.parts[0].has_names else self.progress.header,
+        )
         self._num_in_work = 0
         self._warn_of_rejected()
 
@@ -159,6 +181,7 @@ class FollowedLog:
         other._file, other._waiting, other._piece = self._file, self._waiting, self._piece
         if self._flows is not None:
             other._open()
+            other._header = self._header
         return other
 
     def close(self) -> None:
@@ -178,7 +201,12 @@ class FollowedLog:
         self._piece.flush()
 
     def _keep(self, row: RejectedRow) -> None:
-        self._scoring.keep(replace(row, line=row.line + self._line_shift, file=self.lines.file_name))
+        row = replace(row, line=row.line + self._line_shift, file=self.lines.file_name)
+        self._scoring.keep(row)
+        short = replace(row, text=row.text[:SHOWN_CHARACTERS])
+        for examples in (self._first, self._recent):
+            if len(examples) < MAX_LINE_EXAMPLES:
+                examples.append(short)
 
     def _reject_long(self) -> None:
         """Set aside lines that are too long to be a piece."""
@@ -188,6 +216,7 @@ class FollowedLog:
                 self._keep(row)
             else:
                 self.fit.invalid_values.lines.reject(row.line, row.reason, row.text)
+                self.fit.invalid_values.lines.examples = list(self._first)
         self.lines.rejected.clear()
         if not self._waiting:
             self.progress = replace(self.progress, position=self.lines.saved_position)
@@ -224,8 +253,8 @@ class FollowedLog:
         if found is None or self._is_headless:
             found = self._earlier or self._read_head(header + head)
         self._flows, self._header = found
-        if self._flows.parts[0].has_names:
-            self.progress = replace(self.progress, header=self._header.decode("latin-1"))
+        if self._file == 1 and b"#fields" in self._resumed_header:
+            self._header = self._resumed_header
         if self.fit is None:
             self.fit = TrafficFit.of(self._scoring.detector.artifact.tokenizer, self._flows)
             self.fit.invalid_values.lines.keep = self._keep
@@ -266,10 +295,11 @@ class FollowedLog:
         """Tell at once, but not each moment, where many of the last rows were set aside."""
         assert self.fit is not None
         lines, (num_rows, num_rejected) = self.fit.invalid_values.lines, self._window
+        lines.examples = list(self._first)
         recent = ParseStats(
             num_rows=lines.num_rows - num_rows,
             num_rejected=lines.num_rejected - num_rejected,
-            examples=lines.examples,
+            examples=self._recent,
         )
         found = list(set_aside(recent))
         now = time.monotonic()
@@ -279,4 +309,4 @@ class FollowedLog:
             self._warned_at = now
             self._scoring.tell(found)
         if found or recent.num_rows + recent.num_rejected >= _WINDOW_ROWS:
-            self._window = lines.num_rows, lines.num_rejected
+            self._window, self._recent = (lines.num_rows, lines.num_rejected), []

@@ -3,13 +3,13 @@
 `ModelConfig` has the user's settings; `Architecture` has the shapes of a model, as in its `config.json`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from wirebert.errors import ConfigError
+from wirebert.files import read_json_file
 from wirebert.model.pattern_names import FULL, check_pattern, import_pattern
 
 AttentionKernel = Literal["auto", "tiles", "math", "sdpa", "flash", "varlen", "memory_efficient", "flex"]
@@ -293,7 +293,7 @@ def read_architecture(path: Path) -> Architecture:
 def read_settings(path: Path) -> dict[str, object]:
     """The object in the JSON file at `path`."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json_file(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: expected a DistilBERT config.json, or one of the sizes {', '.join(SIZES)}, "

@@ -14,7 +14,7 @@ from wirebert.data.checks.checks import Finding
 from wirebert.data.folders import FileListing
 from wirebert.data.labels import distribution
 from wirebert.errors import RunError
-from wirebert.files import write_atomic
+from wirebert.files import read_json_file, write_atomic
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
@@ -172,7 +172,7 @@ def read_json(path: Path) -> Report:
         RunError: the file is missing, is not a report, or has another format version.
     """
     try:
-        data = cast(object, json.loads(path.read_text(encoding="utf-8")))
+        data = read_json_file(path)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not JSON"
         raise RunError(

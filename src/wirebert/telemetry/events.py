@@ -12,14 +12,19 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from io import BufferedReader
 from math import isfinite, nan
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final, Protocol, TextIO, cast, final, get_args, runtime_checkable
 
-from wirebert.files import write_atomic
+from wirebert.errors import RunError
+from wirebert.files import decode_json, open_plain_file, write_atomic
 
 VERSION: Final = 2
+MAX_LINE_BYTES: Final = 1 << 20
+MAX_READ_BYTES: Final = 16 << 20
+"""Read at one look; what is left is read at the next one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,12 +234,15 @@ def from_record(record: Mapping[str, object]) -> Event | None:
 
 
 _INVALID: Final = object()
+_MOST: Final = 1 << 53
 
 
 def _as_type(value: object, expected: object) -> object:
     if expected is float and value is None:
         return nan
     kinds = get_args(expected) or (expected,)
+    if type(value) is int and abs(value) > _MOST:
+        return _INVALID
     if float in kinds and type(value) is int:
         return float(value)
     return value if type(value) in kinds else _INVALID
@@ -288,8 +296,19 @@ def _step_of(record: dict[str, object]) -> int:
 
 def read_metrics(path: Path) -> list[dict[str, object]]:
     """The records of a `metrics.jsonl`, also while it is written: an incomplete last line is ignored."""
-    with path.open(encoding="utf-8") as file:
-        return list(_records(file))
+    with _opened(path) as file:
+        return list(_records(iter(lambda: file.readline(MAX_LINE_BYTES), b"")))
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return open_plain_file(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"{path}: expected the metrics of a run, could not read them ({error.strerror}); check the folder"
+        ) from error
 
 
 @final
@@ -308,7 +327,7 @@ class MetricsFollower:
         From a replaced file, only events that were not read before.
         """
         try:
-            file = self._path.open("rb")
+            file = _opened(self._path)
         except FileNotFoundError:
             return []
         with file:
@@ -318,10 +337,11 @@ class MetricsFollower:
                 self._inode, self._position = inode, 0
             may_repeat = self._position == 0
             file.seek(self._position)
-            text = file.read()
+            text = file.read(MAX_READ_BYTES)
         whole = text[: text.rfind(b"\n") + 1]  # the last line may be incomplete
-        self._position += len(whole)
-        records = list(_records(whole.decode("utf-8", "replace").splitlines()))
+        # A line that is no event is passed over.
+        self._position += len(whole) or (len(text) if len(text) == MAX_READ_BYTES else 0)
+        records = list(_records(whole.splitlines()))
         if may_repeat:
             records = [record for record in records if _time_of(record) > self._last_time_s]
         self._last_time_s = max([self._last_time_s, *map(_time_of, records)])
@@ -332,14 +352,14 @@ class MetricsFollower:
 def _time_of(record: Mapping[str, object]) -> float:
     """Time of a record, in seconds since 1970."""
     time_s = record.get("time")
-    return float(time_s) if isinstance(time_s, int | float) else 0.0
+    return float(time_s) if isinstance(time_s, int | float) and abs(time_s) < _MOST else 0.0
 
 
-def _records(lines: Iterable[str]) -> Iterable[dict[str, object]]:
+def _records(lines: Iterable[bytes]) -> Iterable[dict[str, object]]:
     for line in lines:
         try:
-            record = json.loads(line)
+            record = decode_json(line.decode("utf-8", "replace"))
         except ValueError:
             continue  # an incomplete line of a killed process
         if isinstance(record, dict):
-            yield record
+            yield cast(dict[str, object], record)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.errors import CheckpointError, RunError
-from wirebert.files import fsync_path
+from wirebert.files import fsync_path, open_plain_file, read_json_file
 
 VERSION: Final = 4
 TENSORS: Final = "tensors.safetensors"
@@ -136,22 +136,23 @@ class CheckpointFolder:
             if _sha256(folder / TENSORS) != scalars["tensors_sha256"]:
                 raise CheckpointError(f"{folder}: {TENSORS} is damaged")
             return Checkpoint(load_file(folder / TENSORS), scalars)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, KeyError) as error:
             raise CheckpointError(f"{folder}: {TENSORS} is damaged or missing") from error
 
     def _scalars(self, step: int) -> Scalars:
         folder = self.place(step)
         try:
-            content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            content = cast(Mapping[str, object], read_json_file(folder / STATE))
             expected, body = content["sha256"], content["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder}: {STATE} is damaged or missing") from error
         if not isinstance(body, dict) or _digest(cast(Scalars, body)) != expected:
             raise CheckpointError(f"{folder}: {STATE} is damaged")
         scalars = cast(Scalars, body)
-        if scalars["version"] != VERSION:
+        version = scalars.get("version")
+        if version != VERSION:
             raise RunError(
-                f"{folder}: expected a checkpoint of version {VERSION}, found {scalars['version']!r}; finish "
+                f"{folder}: expected a checkpoint of version {VERSION}, found {version!r}; finish "
                 "the run with the wirebert that started it, or start a new run"
             )
         return scalars
@@ -162,5 +163,5 @@ def _digest(body: Mapping[str, object]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_plain_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

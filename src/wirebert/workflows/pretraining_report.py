@@ -1,6 +1,5 @@
 """The report of a pretraining, which is read and printed without PyTorch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from wirebert.data.findings import Finding
+from wirebert.files import read_json_file
 from wirebert.metrics.masked_lm import MaskedMetrics, print_masked
 from wirebert.report.environment import Hardware
 from wirebert.run_folder import RunFolder
@@ -55,7 +55,7 @@ def show_pretraining(report: PretrainingReport, folder: RunFolder, console: Cons
 def read_pretraining(path: Path) -> PretrainingReport | None:
     """The report of a pretraining; None if the file is missing or is something else."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json_file(path)
     except (OSError, ValueError):
         return None
     is_ours = isinstance(data, dict) and data.get("format_version") == REPORT_FORMAT

@@ -1,4 +1,6 @@
+import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,14 @@ def test_a_flow_with_fields_of_these_names_is_not_unwrapped():
         "log": "x",
     }
     assert list(unwrapped(flow)) == [flow]
+
+
+def test_values_that_do_not_end_take_bounded_work(tmp_path: Path):
+    path, stats, since = tmp_path / "flows.json", ParseStats(), time.process_time()
+    path.write_text("[\n" + '{"a":1,\n' * 5_000 + '{"a":2}\n]')
+    assert b"".join(json_blocks(path, "none", 1 << 20, "f", stats)) == b'{"a": 2}\n'
+    assert stats.num_rejected == 5_000
+    path.write_text("[\n" + '{"a":[1,\n' * 5_000)
+    with contextlib.suppress(DataError):
+        list(json_blocks(path, "none", 1 << 20, "f", ParseStats()))
+    assert time.process_time() - since < 10

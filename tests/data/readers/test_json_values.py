@@ -38,6 +38,18 @@ def test_lines_that_are_no_objects_keep_their_numbers():
     assert (parse_stats.num_lines, parse_stats.num_blank, parse_stats.num_rejected) == (5, 1, 2)
 
 
+def test_an_odd_value_is_missing_and_costs_no_other():
+    parse_stats, schema = ParseStats(), pa.schema([("n", pa.int64()), ("s", pa.string())])
+    block = b'{"n":1,"s":"a"}\n{"n":"many","s":"b"}\n{"n":[2],"s":{"x":1}}\n{"n":4,"s":5}'
+    assert table_of_objects(block, schema, parse_stats).to_pylist() == [
+        {"n": 1, "s": "a"},
+        {"n": None, "s": "b"},
+        {"n": 2, "s": None},
+        {"n": 4, "s": "5"},
+    ]
+    assert parse_stats.num_odd == {"n": 1, "s": 1}
+
+
 def test_half_a_surrogate_pair_and_numbers_beyond_64_bits_are_values():
     table = table_of_objects(b'{"a":"\\ud800","n":' + b"9" * 40 + b"}\n", None, ParseStats())
     assert table.to_pylist() == [{"a": "?", "n": 1e40}]

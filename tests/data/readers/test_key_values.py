@@ -1,4 +1,5 @@
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect
+from wirebert.data.readers import key_values
 from wirebert.data.readers.key_values import MIN_ALIKE, parse_key_values, read_key_values, read_keys
 from wirebert.errors import DataError
 
@@ -137,3 +139,35 @@ def test_lines_that_hold_no_pairs_are_set_aside_when_a_file_is_read(tmp_path: Pa
         2,
     )
     assert read_keys(path, Dialect(format="key_values"), 1 << 20) == ("a", "b")
+
+
+def test_a_line_of_too_many_keys_is_set_aside_and_the_others_are_read(tmp_path: Path):
+    wide = ", ".join(f"k{number}:1" for number in range(2_001))
+    (tmp_path / "f").write_text(f"a:1, b:2\n{wide}\na:3, b:4\n")
+    dialect, stats = Dialect(format="key_values"), ParseStats(finds_lines=True)
+    assert read_keys(tmp_path / "f", dialect, 1 << 20) == ("a", "b")
+    (table,) = read_key_values(tmp_path / "f", dialect, 1 << 20, parse_stats=stats)
+    assert table.to_pylist() == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert stats.row_lines is not None
+    assert stats.row_lines.tolist() == [1, 3]
+    assert [row.line for row in stats.examples] == [2]
+    assert stats.num_line_breaks == 0
+
+
+def test_one_wide_line_among_many_short_ones_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(key_values, "MAX_CELLS", 10_000)
+    wide = ", ".join(f"k{number}:1" for number in range(100))
+    (tmp_path / "f").write_text(wide + "\n" + "k1:2\n" * 1_000)
+    tables = list(read_key_values(tmp_path / "f", Dialect(format="key_values"), 1 << 20))
+    assert max(table.num_rows for table in tables) < 100
+    assert [row["k1"] for table in tables for row in table.to_pylist()] == ["1"] + ["2"] * 1_000
+
+
+def test_a_long_value_takes_no_square_of_time(tmp_path: Path):
+    (tmp_path / "f").write_text("a:1, b:2\n" * 30 + "a:" + "x" * 1_000_000 + "\n" + "," * 100_000 + "\n")
+    since = time.process_time()
+    (table,) = read_key_values(tmp_path / "f", Dialect(format="key_values"), 1 << 22)
+    assert table.num_rows == 32
+    assert time.process_time() - since < 5

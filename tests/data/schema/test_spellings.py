@@ -61,3 +61,14 @@ def test_names_in_other_scripts_keep_their_letters():
 def test_a_protocol_has_one_group_of_spellings():
     assert protocol_spellings("6") == protocol_spellings("TCP") == ("6", "tcp")
     assert protocol_spellings("tcp/ip") == ()
+
+
+def test_a_long_name_of_known_words_means_nothing_and_takes_no_depth():
+    assert spelling_of("tcp_" * 2_000 + "srcport") is None
+    assert spelling_of("tcp_" * 40 + "srcport") == spelling_of("srcport")
+
+
+def test_names_are_not_remembered_for_ever():
+    for number in range(10_000):
+        spelling_of(f"name{number}")
+    assert spelling_of.cache_info().currsize < 10_000

@@ -177,9 +177,37 @@ def test_broken_heads_and_changing_columns_are_one_sentence(tmp_path: Path):
         flows_of(tmp_path / "conn.log")
     (tmp_path / "conn.log").write_text(tabs(ROW) + tabs(ROW))
     assert rows_of(tmp_path / "conn.log").num_rows == 2  # rotated logs put together
-    (tmp_path / "conn.log").write_text(tabs(ROW) + tabs(ROW, fields=FIELDS[::-1]))
-    with pytest.raises(DataError, match="expected one set of #fields"):
-        rows_of(tmp_path / "conn.log")
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 20])
+def test_logs_put_together_are_read_by_the_names_of_each(tmp_path: Path, block_bytes: int):
+    without_history = [name for name in FIELDS if name != "history"]
+    logs = [
+        tabs(ROW),
+        tabs(ROW[::-1], fields=FIELDS[::-1]),
+        tabs([*(value for value in ROW if value != "ShADadFf"), "x"], fields=[*without_history, "new"]),
+        tabs(["1.5", "C1", "a.example"], fields=["ts", "uid", "query"], path="dns"),
+        tabs(ROW),
+    ]
+    (tmp_path / "conn.log").write_text("".join(logs))
+    stats = ParseStats()
+    rows = rows_of(tmp_path / "conn.log", block_bytes, stats).to_pylist()
+    assert len(rows) == 4
+    assert rows[0] == rows[1] == rows[3]
+    changed = {name for name in rows[0] if rows[0][name] != rows[2][name]}
+    assert changed == {"history", "tcp_flags"}
+    assert [(row.line, row.reason) for row in stats.examples] == [
+        (23, "expected a conn log, found a row of a dns log, as the header before it says")
+    ]
+    assert stats.num_lines == 30
+    assert stats.num_line_breaks == 0
+
+
+def test_a_later_header_that_repeats_a_name_costs_its_rows_alone(tmp_path: Path):
+    (tmp_path / "conn.log").write_text(tabs(ROW) + tabs([*ROW, "1"], fields=[*FIELDS, "ts"]) + tabs(ROW))
+    stats = ParseStats()
+    assert rows_of(tmp_path / "conn.log", parse_stats=stats).num_rows == 2
+    assert stats.num_rejected == 1
 
 
 def test_other_files_are_no_zeek_logs(tmp_path: Path):

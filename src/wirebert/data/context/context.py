@@ -29,6 +29,7 @@ from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.times import seconds_of
 from wirebert.data.windows import ContextWindows
+from wirebert.files import decode_json
 
 _SIZE_STEPS = 256  # per doubling
 _BATCH = 1 << 16
@@ -192,10 +193,12 @@ class FlowContext:
     @classmethod
     def from_table(cls, table: pa.Table) -> "FlowContext":
         """The context with a state from `to_table`."""
-        state = cast(dict[str, Any], json.loads((table.schema.metadata or {})[b"wirebert.context"]))
+        state = cast(dict[str, Any], decode_json((table.schema.metadata or {})[b"wirebert.context"]))
         context = cls(ContextWindows.from_dict(state["windows"], "context state"))
         context._clock = ArrivalClock(**state["clock"])
-        short, long = state["heads"]
+        short, long = map(int, state["heads"])
+        if not 0 <= long <= short <= long + table.num_rows:
+            raise ValueError("its windows begin at other rows than it holds")
         columns = {name: table.column(name).to_numpy() for name in _LOG_COLUMNS}
         for name, keys in context._tables.items():
             columns[name] = keys.indices_of(columns[name])

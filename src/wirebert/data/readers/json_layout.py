@@ -38,6 +38,9 @@ VPC_NAMES = tuple(
     "log_status".split()
 )
 """A record of an AWS VPC flow log in the default format."""
+KEPT_BEHIND = 1 << 14
+MAX_LOST, LOST_IN_DEPTH = 1 << 24, 1 << 12
+"""Characters that are decoded in vain before a file is refused, and those until a decoder meets its depth."""
 GAP = re.compile(r"[\s,\]\}]*")
 """What stands between the events of a list, and after its last one."""
 LIST_START = re.compile(r'\s*(?:\{\s*"[^"\\]*"\s*:\s*)?\[(?=\s*\{)')
@@ -227,8 +230,10 @@ def _documents(
     """
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
     text, line, wanted, is_first, indent = "", 1, 0, True, None
+    num_read = num_lost = 0
     for chunk in _with_end(chunks):
         text += utf8.decode(chunk or b"", final=chunk is None)
+        num_read += len(chunk or b"")
         if chunk is not None and len(text) < wanted:
             continue  # the object is longer than what was there: no use to look again so soon
         position = _list_start(text) if is_first else 0
@@ -237,7 +242,13 @@ def _documents(
             indent = text[text.rfind("\n", 0, start) + 1 : start] if indent is None else indent
             try:
                 value, position = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError) as error:
+                num_lost += error.pos - start if isinstance(error, json.JSONDecodeError) else LOST_IN_DEPTH
+                if num_lost > MAX_LOST + 2 * num_read:
+                    raise DataError(
+                        f"{where}, line {line}: expected JSON objects, found too many that do not end; write "
+                        "each record on a line (jq -c '.[]')"
+                    ) from None
                 stop = _damaged_until(text, start, indent, is_last=chunk is None)
                 if stop is None or (chunk is None and is_head):
                     position = start
@@ -246,6 +257,9 @@ def _documents(
                 parse_stats.num_lines += 1
                 parse_stats.reject(number, "expected a JSON object", text[start:stop])
                 position = stop
+                if position > KEPT_BEHIND:  # errors count lines from the beginning of the text
+                    line += text.count("\n", 0, position)
+                    text, position = text[position:], 0
             else:
                 if isinstance(value, dict):
                     yield cast(Event, value)

@@ -14,21 +14,27 @@ from typing import Any, cast
 import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
+from wirebert.files import MAX_DEPTH, check_depth
 
-MAX_DEPTH = 64
-"""Structures inside each other; deeper ones are no log, and would exhaust a parser's stack."""
 MAX_FIELDS = 2_000
-"""Different fields of a block; parsers take time with the square of their number."""
+"""Different fields of a file; parsers take time with the square of their number."""
+MAX_CELLS = 1 << 26
+"""Lines times fields of what is parsed at once; a cell takes up to 8 bytes, whether it is filled or not."""
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 _WHOLE = re.compile(r"\s*-?\d{1,18}\s*")
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def table_of_objects(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) -> pa.Table:
+def table_of_objects(
+    block: bytes, schema: pa.Schema | None, parse_stats: ParseStats, known: set[str] | None = None
+) -> pa.Table:
     """The objects of a block, one a line; see `parse_json`.
 
-    Without a schema, structures are columns `outer.inner`, and a column of several types is text.
+    Without a schema, structures are columns `outer.inner`, and a column of several types is text. There, an
+    object whose fields would make the `known` ones more than `MAX_FIELDS` is rejected; others are added.
     """
+    known = set() if known is None else known
+    rows: list[Mapping[str, int | float | str | None]] = []
     objects: list[Mapping[str, object]] = []
     first_line = parse_stats.num_lines + 1
     lines = block.split(b"\n")
@@ -38,17 +44,20 @@ def table_of_objects(block: bytes, schema: pa.Schema | None, parse_stats: ParseS
             parse_stats.num_blank += 1
             continue
         try:
-            objects.append(_object_of(line))
+            one = _object_of(line)
+            if schema is None:
+                rows.append(_row_of(one, known))
+            objects.append(one)
         except ValueError as error:
             parse_stats.reject(first_line + index, str(error), line.decode("utf-8", "replace"))
     parse_stats.num_rows += len(objects)
     if schema is None:
-        return _inferred(objects)
+        return _inferred(rows)
     first_row = parse_stats.num_rows - len(objects) + 1
     arrays: list[pa.Array] = []
     for field in schema:
-        rows = enumerate(objects, first_row)
-        values = [_coerced(one, field.name, field.type, row, parse_stats) for row, one in rows]
+        numbered = enumerate(objects, first_row)
+        values = [_coerced(one, field.name, field.type, row, parse_stats) for row, one in numbered]
         arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -62,39 +71,24 @@ def _object_of(line: bytes) -> Mapping[str, object]:
         raise ValueError("expected a JSON object") from error
     if not isinstance(value, dict):
         raise ValueError("expected a JSON object")
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise ValueError(f"structures more than {MAX_DEPTH} deep")
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH:
+        check_depth(value)
     return cast(Mapping[str, object], value)
 
 
-def _depth(value: object) -> int:
-    """Structures inside each other, counted level by level."""
-    depth, level = 0, [value]
-    while level := [inner for one in level if isinstance(one, dict | list) for inner in _inside(one)]:
-        depth += 1
-    return depth
+def _row_of(one: Mapping[str, object], known: set[str]) -> Mapping[str, int | float | str | None]:
+    row = dict(_leaves(one, ""))
+    if len(known.union(row)) > MAX_FIELDS:
+        raise ValueError(f"with it there would be more than {MAX_FIELDS:,} different fields")
+    known.update(row)
+    return row
 
 
-def _inside(value: object) -> Sequence[object]:
-    return (
-        list(cast(dict[str, object], value).values())
-        if isinstance(value, dict)
-        else cast(list[object], value)
-    )
-
-
-def _inferred(objects: Sequence[Mapping[str, object]]) -> pa.Table:
-    columns: dict[str, list[int | float | str | None]] = {}
-    for index, one in enumerate(objects):
-        for name, value in _leaves(one, ""):
-            if name not in columns:
-                if len(columns) > MAX_FIELDS:
-                    continue  # the reader refuses the file
-                columns[name] = [None] * len(objects)
-            columns[name][index] = value
-    if not columns:
-        return pa.table({"": pa.nulls(len(objects))}).select([])
-    return pa.table({name: _array(values) for name, values in columns.items()})
+def _inferred(rows: Sequence[Mapping[str, int | float | str | None]]) -> pa.Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    if not names:
+        return pa.table({"": pa.nulls(len(rows))}).select([])
+    return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
 
 
 def _leaves(one: Mapping[str, object], prefix: str) -> Iterator[tuple[str, int | float | str | None]]:

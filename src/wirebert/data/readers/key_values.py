@@ -18,10 +18,12 @@ from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect
+from wirebert.data.readers.json_values import MAX_CELLS, MAX_FIELDS
 from wirebert.data.readers.lines import line_blocks
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"
+MARKED_KEY = re.compile(rf"(?<![\w.\-])({KEY}+)[ \t]*+[:=]")  # a long word is looked at once
 PAIR = rf"^[ \t]*(?P<key>{KEY})[ \t]*[:=][ \t]*(?P<value>.*?)[ \t]*$"
 MIN_ALIKE = 20
 """From this many lines with equally many separators on, splitting them at once is faster."""
@@ -96,28 +98,48 @@ def read_key_values(
     """
     parse_stats = ParseStats() if parse_stats is None else parse_stats
     separator: str | None = None
+    known: set[str] = set()
     for block in line_blocks(
         path, dialect.compression, block_bytes, where or str(path), parse_stats, dialect.encoding
     ):
         text = parse_stats.as_utf8(block).decode().replace("\r\n", "\n").replace("\r", "\n")
         lines = text.removesuffix("\n").split("\n")
-        line_indices = [index for index, line in enumerate(lines) if line.strip()]
-        filled = [lines[index] for index in line_indices]
-        separator = separator or find_separator(filled)
-        table, odd = _parse(filled, separator)
-        for index, reason in sorted(odd.items()):
-            parse_stats.reject(parse_stats.num_lines + line_indices[index] + 1, reason, filled[index])
-        if parse_stats.finds_lines:
-            good = [line_index for index, line_index in enumerate(line_indices) if index not in odd]
-            parse_stats.row_lines = parse_stats.num_lines + 1 + np.array(good, np.int64)
+        filled = [index for index, line in enumerate(lines) if line.strip()]
+        first_line = parse_stats.num_lines + 1
         parse_stats.num_lines += len(lines)
         parse_stats.num_blank += len(lines) - len(filled)
-        if odd and table.num_columns:  # a block of odd lines only has no columns
-            is_good = np.ones(len(filled), bool)
+        separator = separator or find_separator([lines[index] for index in filled])
+        keys = set(MARKED_KEY.findall(text))
+        if len(known | keys) > MAX_FIELDS:
+            filled = list(_of_known_keys(lines, filled, known, first_line, parse_stats))
+        known |= keys if len(known | keys) <= MAX_FIELDS else set()
+        step = MAX_CELLS // (len(keys & known) + 1)
+        for indices in (filled[start : start + step] for start in range(0, len(filled) or 1, step)):
+            table, odd = _parse([lines[index] for index in indices], separator)
+            for index, reason in sorted(odd.items()):
+                parse_stats.reject(first_line + indices[index], reason, lines[indices[index]])
+            is_good = np.ones(len(indices), bool)
             is_good[list(odd)] = False
-            table = table.filter(pa.array(is_good))
-        parse_stats.num_rows += table.num_rows
-        yield table
+            if parse_stats.finds_lines:
+                parse_stats.row_lines = first_line + np.array(indices, np.int64)[is_good]
+            if odd and table.num_columns:  # a block of odd lines only has no columns
+                table = table.filter(pa.array(is_good))
+            parse_stats.num_rows += table.num_rows
+            yield table
+
+
+def _of_known_keys(
+    lines: Sequence[str], indices: Sequence[int], known: set[str], first_line: int, parse_stats: ParseStats
+) -> Iterator[int]:
+    """Those lines whose keys do not make the known ones too many; their keys are known then."""
+    for index in indices:
+        both = known.union(MARKED_KEY.findall(lines[index]))
+        if len(both) > MAX_FIELDS:
+            reason = f"with it there would be more than {MAX_FIELDS:,} different keys"
+            parse_stats.reject(first_line + index, reason, lines[index])
+        else:
+            known |= both
+            yield index
 
 
 def read_keys(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import pyarrow.json as arrow_json
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import DAMAGE, Compression, Decoded, open_bytes, reason_of
-from wirebert.data.readers.json_values import MAX_DEPTH, table_of_objects
+from wirebert.data.readers.json_values import table_of_objects
 from wirebert.errors import DataError
+from wirebert.files import MAX_DEPTH
 
 UTF8_MARK = b"\xef\xbb\xbf"
 MAX_BLOCKS_PER_LINE = 8
@@ -136,12 +137,14 @@ def parse_delimited(
     return table.rename_columns(list(names))
 
 
-def parse_json(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) -> pa.Table:
+def parse_json(
+    block: bytes, schema: pa.Schema | None, parse_stats: ParseStats, known: set[str] | None = None
+) -> pa.Table:
     """The objects of a block, one a line. With a schema, only its fields; without, all fields.
 
     A line that is not a JSON object (such as an incomplete last line) is rejected and counted in
     `parse_stats`. A field that is a number in some lines and text in others is text; under a schema, a value
-    that does not fit is null and counted.
+    that does not fit is null and counted. See `table_of_objects` for the `known` fields.
     """
     if not block.strip():
         return pa.table({}) if schema is None else schema.empty_table()
@@ -155,7 +158,7 @@ def parse_json(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) 
             parse_stats.num_lines += table.num_rows
             parse_stats.num_rows += table.num_rows
             return table
-    return table_of_objects(block, schema, parse_stats)
+    return table_of_objects(block, schema, parse_stats, known)
 
 
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:

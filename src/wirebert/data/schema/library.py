@@ -10,15 +10,16 @@ import tomli_w
 
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
+from wirebert.files import read_toml_file
 
 
 def read_schema(path: Path) -> FlowSchema:
     """The schema in a TOML file."""
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        plain = read_toml_file(path)
     except OSError as error:
         raise SchemaError(f"{path}: the schema cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise SchemaError(
             f"{path}: expected a schema in TOML, found invalid TOML ({error}); correct the file"
         ) from error

@@ -70,8 +70,9 @@ def match_names(names: Sequence[str], schema: FlowSchema) -> NameMatch:
     ({'Tot Fwd Pkts': 'total_fwd_packets'}, {'src_bytes': ('IN_BYTES',)})
     """
     match = NameMatch()
-    wanted = [c for c in schema.columns if c.name not in names and not schema.is_context(c.name)]
-    unused = [name for name in names if name not in schema.names]
+    own, given = frozenset(schema.names), frozenset(names)
+    wanted = [c for c in schema.columns if c.name not in given and not schema.is_context(c.name)]
+    unused = [name for name in names if name not in own]
     for key in (fold, _meaning):
         if key is _meaning:
             wanted = [column for column in wanted if column.kind not in _BY_NAME_ALONE]

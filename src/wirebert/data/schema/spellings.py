@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -23,6 +23,10 @@ _LAYERS = frozenset(
 )
 """Words before a name that tell where a field stands, not what it is."""
 _NOT_ROLES = ("words", "protocols")
+_MAX_REMEMBERED = 1 << 12
+"""Names whose meaning is remembered: a client of the service may send new ones for ever."""
+_MAX_NAME = 256
+"""Longer names mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Spelling:
         return not self.meaning.endswith(".")
 
 
+@lru_cache(_MAX_REMEMBERED)
 def fold(name: str) -> str:
     """The name without case and punctuation.
 
@@ -55,6 +60,7 @@ def fold(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
+@lru_cache(_MAX_REMEMBERED)
 def bag_of_words(name: str) -> str:
     """The words of a name in one spelling, sorted; generations of CICFlowMeter differ in their order.
 
@@ -67,7 +73,7 @@ def bag_of_words(name: str) -> str:
     return " ".join(sorted(" ".join(words.get(word, word) for word in plain_name(name).split("_")).split()))
 
 
-@cache
+@lru_cache(_MAX_REMEMBERED)
 def spelling_of(name: str) -> Spelling | None:
     """What a name means; None if the table does not have it.
 
@@ -76,6 +82,8 @@ def spelling_of(name: str) -> Spelling | None:
     >>> spelling_of("tcp.srcport").role, spelling_of("Src Pt").role, spelling_of("colour")
     ('source_port', 'source_port', None)
     """
+    if len(name) > _MAX_NAME:
+        return None
     words = plain_name(name).split("_")
     found = _find(name)
     if found is None and words[-1] in _UNIT_WORDS and len(words) > 1:

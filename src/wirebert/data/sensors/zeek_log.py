@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -20,9 +20,9 @@ from wirebert.data.readers.json_layout import json_blocks
 from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
 from wirebert.errors import DataError
 
-HEADER_LINE = re.compile(
-    rb"^[ \t]*#(?:separator|set_separator|empty_field|unset_field|path|open|fields|types|close)\b"
-    rb"[^\n]*(?:\n|$)",
+HEADER_LINES = re.compile(
+    rb"(?:^[ \t]*#(?:separator|set_separator|empty_field|unset_field|path|open|fields|types|close)\b"
+    rb"[^\n]*(?:\n|\Z))+",
     re.MULTILINE,
 )
 """Zeek's own lines; other lines with a # are rows, so that no host can hide one."""
@@ -68,6 +68,7 @@ class ZeekLog:
         path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
         of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
         read = line_blocks if schema is None else json_blocks
+        section = self
         for block in read(self.path, self.compression, block_bytes, self.where, parse_stats):
             if schema is not None and self.is_named:
                 lines = of_kind.findall(block)
@@ -77,24 +78,49 @@ class ZeekLog:
                 block = b"".join(lines)
             if schema is not None:
                 yield parse_json(block, schema, parse_stats)
-            else:
-                yield self._parse_tabs(block, parse_stats)
+                continue
+            for layout, rows, num_header_lines in _sections(section, block):
+                parse_stats.num_comments += num_header_lines
+                parse_stats.num_lines += num_header_lines
+                yield from self._tables(layout, rows, parse_stats)
+                section = layout
 
-    def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
-        for names in header_values(block, "fields", self.separator):
-            if split_fields(names, self.separator) != self.fields:
-                raise DataError(
-                    f"{self.where}: expected one set of #fields, found another near line "
-                    f"{parse_stats.num_lines}; split the log where its columns change"
-                )
-        if b"#" in block:
-            block, num_comments = HEADER_LINE.subn(b"", block)
-            parse_stats.num_comments += num_comments
-            parse_stats.num_lines += num_comments
+    def after(self, header: bytes) -> "ZeekLog":
+        """The layout behind header lines in a log: logs may have been joined to one file."""
+        fields = header_values(header, "fields", self.separator)
+        kinds = header_values(header, "path", self.separator)
+        return replace(
+            self,
+            fields=split_fields(fields[-1], self.separator) if fields else self.fields,
+            has_gaps=LABEL_GAP in fields[-1] if fields else self.has_gaps,
+            kind=kinds[-1].decode("utf-8", "replace").strip() if kinds else self.kind,
+        )
+
+    def _tables(self, section: "ZeekLog", rows: bytes, parse_stats: ParseStats) -> Iterator[pa.Table]:
+        """The columns of this log in the rows of a section, by name; those that it lacks are unset."""
+        if section.kind != self.kind or len(set(section.fields)) < len(section.fields):
+            expected = "each of the #fields once" if section.kind == self.kind else f"a {self.kind} log"
+            reason = f"expected {expected}, found a row of a {section.kind} log, as the header before it says"
+            for line in rows.splitlines():
+                parse_stats.num_lines += 1
+                if line.strip():
+                    parse_stats.reject(parse_stats.num_lines, reason, line.decode("utf-8", "replace"))
+                else:
+                    parse_stats.num_blank += 1
+            return
+        table = section.parse_rows(rows, parse_stats)
+        if section.fields != self.fields:
+            unset = pa.chunked_array([pa.array(["-"] * table.num_rows, pa.string()).dictionary_encode()])
+            found = dict(zip(table.column_names, table.columns, strict=True))
+            table = pa.table({name: found.get(name, unset) for name in self.fields})
+        yield table
+
+    def parse_rows(self, rows: bytes, parse_stats: ParseStats) -> pa.Table:
+        """Rows without header lines."""
         if self.has_gaps:
-            block = block.replace(LABEL_GAP, b"\t")
+            rows = rows.replace(LABEL_GAP, b"\t")
         table = parse_delimited(
-            block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
+            rows, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
         )
         if not self.marks:
             return table
@@ -107,6 +133,21 @@ class ZeekLog:
         times = pa.string() if self.has_dates else pa.float64()
         types: dict[str, pa.DataType] = {"ts": times, "duration": pa.float64()}
         return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
+
+
+def _sections(section: ZeekLog, block: bytes) -> Iterator[tuple[ZeekLog, bytes, int]]:
+    """The rows of a block under each layout, and the number of header lines among them."""
+    rows: list[bytes] = []
+    start = num_header_lines = 0
+    for header in HEADER_LINES.finditer(block) if b"#" in block else ():
+        rows.append(block[start : header.start()])
+        after, start = section.after(header[0]), header.end()
+        if after != section and any(rows):
+            yield section, b"".join(rows), num_header_lines
+            rows, num_header_lines = [], 0
+        section = after
+        num_header_lines += header[0].count(b"\n") or 1
+    yield section, b"".join([*rows, block[start:]]), num_header_lines
 
 
 def split_fields(line: bytes, separator: str = "\t") -> tuple[str, ...]:
