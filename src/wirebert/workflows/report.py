@@ -198,15 +198,19 @@ def write_report(report: Report, folder: RunFolder, card: str | None = None) -> 
     charts = run_charts(report, _history(folder))
     pictures = draw(charts)
     write_pictures(pictures, folder.plots)
-    write_page(report, folder.report_html, charts, pictures, run=printable_name(folder.path))
+    write_page(report, folder.report_html, charts, pictures, run=_run_name(report, folder))
     write_json(report, folder.report_json)
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
     """Write the page of a finished run to `path`, from its folder, which is not changed."""
     charts = run_charts(report, _history(folder))
-    run = "RUN" if report.is_redacted else printable_name(folder.path)
-    write_page(report, path, charts, draw(charts), run=run)
+    write_page(report, path, charts, draw(charts), run=_run_name(report, folder))
+
+
+def _run_name(report: Report, folder: RunFolder) -> str:
+    """The folder as commands name it; of a redacted report, and of an evaluation, which has no model, RUN."""
+    return printable_name(folder.path) if folder.model.exists() and not report.is_redacted else "RUN"
 
 
 def _history(folder: RunFolder) -> History | None:
