@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -235,9 +236,7 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
             for line in block
         )
         while len(ids) < num_flows and time.perf_counter() - started < 1_200:
-            while sent - len(ids) < 6_000 and (
-                some := [m for m, _ in zip(messages, range(1_000), strict=False)]
-            ):
+            while sent - len(ids) < 6_000 and (some := list(islice(messages, 1_000))):
                 sink.write(some)
                 sent += len(some)
             time.sleep(0.2)
