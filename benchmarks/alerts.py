@@ -89,7 +89,11 @@ class Judge(NamedTuple):
 def saved(detector: Detector) -> Judge:
     benign = detector.artifact.classes.benign
     assert benign is not None
-    return Judge(benign, lambda log: predict_blocks(detector, open_flows(log, schema=detector.schema)))
+
+    def records(log: Path) -> Iterator[pa.Table]:
+        return predict_blocks(detector, open_flows(log, schema=detector.schema))
+
+    return Judge(benign, records)
 
 
 def trees(folder: Path, num_captures: int, seed: int) -> Judge:
@@ -123,7 +127,7 @@ def trees(folder: Path, num_captures: int, seed: int) -> Judge:
     scores = pa.concat_tables(records(valid, 2.0))["attack_score"].to_numpy()
     is_benign = np.array(labels_of(valid).to_pylist()) == "benign"
     threshold = float(np.quantile(scores[is_benign], 0.99))
-    return Judge("benign", lambda log: records(log, threshold))
+    return Judge("benign", partial(records, threshold=threshold))
 
 
 def labels_of(log: Path) -> pa.Array:

@@ -20,7 +20,7 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import ArtifactError, UserError
 from wirebert.evaluation.test_ledger import read_ledger
 from wirebert.inference.artifact import load_artifact
-from wirebert.inference.follow_state import read_progress
+from wirebert.inference.follow_state import read_state
 from wirebert.model.config import read_architecture
 from wirebert.report.report import read_json
 from wirebert.run_folder import RunFolder, check_inputs
@@ -245,7 +245,7 @@ PARSED: dict[str, Callable[[Path], object]] = {
     "checkpoints/checkpoint-00000001/state.json": lambda path: CheckpointFolder(path.parent.parent).load(1),
     "test_reads.jsonl": read_ledger,
     "result.json": read_result,
-    "v.jsonl.state": lambda path: read_progress(path.with_suffix(""), FlowSchema(name="a", columns=())),
+    "v.jsonl.state/monitor.state": lambda path: read_state(path, FlowSchema(name="a", columns=())),
 }
 """What is parsed of a run folder, a model folder and what lies beside verdicts."""
 LARGE_NUMBERS = f'{{"event": "step", "time": {10**400}, "step": {10**400}}}\n'

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _BROKER = """
@@ -16,7 +16,7 @@ sys.stdin.read()
 
 
 @contextmanager
-def running_broker() -> Iterator[str]:
+def running_broker() -> Generator[str]:
     """The address of a broker, which ends with the block."""
     command = [sys.executable, "-c", _BROKER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -44,7 +44,7 @@ def test_a_column_that_a_table_lacks_stays_absent(tmp_path: Path):
     assert part.unnamed == ()
 
 
-def test_a_community_id_is_read_under_a_schema_without_one(tmp_path):
+def test_a_community_id_is_read_under_a_schema_without_one(tmp_path: Path):
     trained = tmp_path / "trained.csv"
     trained.write_text("src_ip,dur,label\n10.0.0.1,1.5,a\n10.0.0.2,2.5,b\n")
     scored = tmp_path / "scored.csv"

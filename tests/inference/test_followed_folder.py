@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -53,7 +53,7 @@ class Follower:
 
     def scores(self) -> list[float]:
         """Those of what is new, by a process of its own."""
-        followed, found = FollowedFolder(str(self.folder), self.progress, self.scoring), list[float]()
+        followed, found = FollowedFolder(str(self.folder), self.progress, self.scoring), list[Any]()
         while True:
             before = followed.progress
             for table in followed.tables():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from wirebert.alerts.outputs import Target
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.dialect import Compression

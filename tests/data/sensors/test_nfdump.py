@@ -131,7 +131,7 @@ def test_the_real_log_is_read_whole(data_dir: Path):
     assert Counter(table["conn_state"].to_pylist())["REJ"] > 2000
 
 
-def test_icmp_has_type_and_code_as_zeek_has_them(tmp_path):
+def test_icmp_has_type_and_code_as_zeek_has_them(tmp_path: Path):
     head = "ts,te,td,sa,da,sp,dp,pr,flg,ipkt,ibyt"
     row = "2018-01-12 15:37:30,2018-01-12 15:37:30,0.0,10.0.0.{},10.0.0.9,0,{},ICMP,......,1,60"
     path = tmp_path / "nf.csv"
