@@ -25,6 +25,7 @@ ROOMS: Sequence[str] = """
     service
     evaluation
     config
+    cluster
     inference
     training
     baselines
@@ -68,6 +69,12 @@ EDGES: Sequence[str] = """
     api.training
     cli.main
     cli.training_commands
+    cluster.plan
+    cluster.predict
+    cluster.remote
+    cluster.results
+    cluster.staging
+    cluster.storage
     comparison.compare
     comparison.jobs
     comparison.results
@@ -131,7 +138,7 @@ EDGES: Sequence[str] = """
 """.split()
 
 # The core without PyTorch: these rooms import none of the heavy packages, not even through others.
-LIGHT_ROOMS = ("data", "encoding", "decision", "inference", "service")
+LIGHT_ROOMS = ("cluster", "data", "encoding", "decision", "inference", "service")
 HEAVY_PACKAGES = {"torch", "scipy", "sklearn"}
 # The modules of these rooms that may, and that the others import inside functions only.
 USES_TORCH = {"inference.torch_backend", "inference.export"}

@@ -8,10 +8,12 @@ from wirebert.cli.arguments import (
     add_allow_absent,
     add_backend,
     add_device,
+    add_executor,
     add_fit_options,
     add_label_options,
     add_model,
     add_verdict_options,
+    out_place,
 )
 
 
@@ -45,9 +47,10 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument("data", metavar="DATA", help=DATA)
     predict.add_argument(
         "--out",
-        type=Path,
+        type=out_place,
         metavar="FILE",
-        help="new .csv, .jsonl or .parquet file (default: CSV on standard output)",
+        help="new .csv, .jsonl or .parquet file (default: CSV on standard output); NAME/ is a folder of one "
+        "Parquet file a shard, NAME.csv/ or NAME.jsonl/ of text; DATA and FILE may be URIs (s3://, gs://)",
     )
     predict.add_argument(
         "--follow",
@@ -64,6 +67,7 @@ def add_predict(commands: Commands) -> None:
         help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
         "evidence for the predicted class, or the most unusual columns where novelty raised the alert",
     )
+    add_executor(predict)
     add_fit_options(predict)
     add_verdict_options(predict)
 

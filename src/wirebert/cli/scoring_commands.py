@@ -5,6 +5,7 @@ import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext
 
+from wirebert.cluster.predict import predict_planned
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
@@ -23,10 +24,14 @@ from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked, until_asked
+from wirebert.workflows.predict_shards import needs_shards, predict_by_shards
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
+    if needs_shards(options):
+        predict_by_shards(options)
+        return
     is_stdin = options.data == "-"
     if options.follow or is_stdin:
         bound_heap()  # before the model is loaded: such a process runs for months
@@ -39,11 +44,12 @@ def predict(options: argparse.Namespace) -> None:
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    score = predict_planned if flows.spool is None else predict_blocks
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines) as writer,
-        closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
+        closing(score(detector, flows, fit, explained=options.explain)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
         tell(opened)

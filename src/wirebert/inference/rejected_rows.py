@@ -44,7 +44,7 @@ def rejected_rows_file(out: Path) -> Generator[KeepRow]:
             if not sinks:
                 temporary = stack.enter_context(atomic_file(path, replaces=False))
                 sinks.append(stack.enter_context(temporary.open("wb")))
-            sinks[0].write(_line(row))
+            sinks[0].write(rejected_line(row))
 
         yield keep
 
@@ -65,7 +65,7 @@ class RejectedRows:
         if self._path is None:
             return
         file = self._file or self._open(self._path)
-        self.num_bytes += file.write(_line(row))
+        self.num_bytes += file.write(rejected_line(row))
 
     def flush(self, *, to_disk: bool = False) -> None:
         """Give what was written to the system, or to the disk."""
@@ -99,7 +99,8 @@ def open_own(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "r+b")
 
 
-def _line(row: RejectedRow) -> bytes:
+def rejected_line(row: RejectedRow) -> bytes:
+    """The row as a line of JSON."""
     plain = asdict(row)
     plain["text"] = row.text.encode("utf-8", "replace").decode()
     return (
