@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
+from pyarrow import compute, csv, parquet
 
 from wirebert.cli.main import main
 from wirebert.config import resolve_run
@@ -20,6 +21,8 @@ from wirebert.data.flows import find_files, open_flows
 from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows import prepare as preparing
 from wirebert.workflows import train as pipeline
+
+Splits = dict[str, dict[str, dict[str, object]]]
 
 
 @pytest.mark.slow
@@ -305,3 +308,27 @@ def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
     monkeypatch.setattr(pipeline, "choose_device", chosen)
     assert pipeline.beside_gpu(resolve_run(), fit)() == "trees"
     assert [name.startswith("beside-gpu") for name in fitted_by] == [is_beside]
+
+
+@pytest.mark.slow
+def test_test_labels_that_name_other_attacks_tell_attack_or_benign_only_as_in_evaluate(
+    traffic: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    flows = csv.read_csv(traffic / "test.csv")
+    is_benign = compute.equal(flows["label"], pa.scalar("benign"))
+    other = compute.if_else(is_benign, "benign", "anomaly")
+    flows = flows.set_column(flows.schema.get_field_index("label"), "label", other)
+    csv.write_csv(flows, tmp_path / "other.csv")
+    train = [str(traffic / "train.csv"), "--test", str(tmp_path / "other.csv"), *tiny]
+    assert main(["train", *train, "--out", str(tmp_path / "run")]) == 0
+    evaluate = [str(tmp_path / "run" / "model"), str(tmp_path / "other.csv")]
+    assert main(["evaluate", *evaluate, "--out", str(tmp_path / "again")]) == 0
+    ours, theirs = report_of(tmp_path / "run"), report_of(tmp_path / "again")
+    splits, again = (cast(Splits, report["splits"]) for report in (ours, theirs))
+    assert set(splits["test"]["per_class"]) == {"benign", "attack"}
+    assert len(splits["valid"]["per_class"]) > 2
+    for part in ("per_class", "confusion"):
+        assert splits["test"][part] == again["other"][part]
+    trees = cast(dict[str, dict[str, object]], ours["baselines"]["gbdt"])
+    assert set(trees["splits"]) == {"valid", "test"}
+    assert set(trees["differences"]) == {"valid"}

@@ -3,7 +3,7 @@
 The artifact is loaded from its folder and evaluated as deployed, not the model in memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -130,15 +130,23 @@ def evaluate_baseline(
     seed: int,
     num_resamples: int,
     thresholds: FittedThresholds | None = None,
+    part_classes: ClassMap | None = None,
 ) -> tuple[SplitMetrics, Int64[np.ndarray, " labelled"]]:
-    """The same metrics for the baseline, and its class of each labelled row."""
+    """The same metrics for the baseline, and its class of each labelled row.
+
+    Args:
+        classes: The classes that the baseline was fitted on.
+        part_classes: The classes of the part's labels, if others.
+    """
     label = part.flows.require_label()
-    truth = TrueClasses(classes)
+    truth = TrueClasses(part_classes or classes)
     probabilities = [np.empty((0, len(classes.classes)))]
     for table in part.tables():
         probabilities.append(baseline.predict_proba(table))
         truth.add(table.column(label))
     joined = np.concatenate(probabilities)
+    if part_classes is not None:
+        joined = merged_classes(joined, classes.classes, part_classes)
     metrics = split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
     return metrics, joined.argmax(axis=1)[truth.class_ids != UNLABELLED].astype(np.int64)
 
@@ -151,6 +159,7 @@ def evaluate_baseline_on(
     *,
     seed: int,
     num_resamples: int,
+    part_classes: Mapping[str, ClassMap] | None = None,
 ) -> tuple[dict[str, SplitMetrics], dict[str, dict[str, Interval]]]:
     """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model.
 
@@ -158,14 +167,21 @@ def evaluate_baseline_on(
 
     Args:
         predictions: The predictions file of the model for a part.
+        part_classes: The classes of a part's labels, if others than `classes`: it has no differences.
     """
     metrics: dict[str, SplitMetrics] = {}
     differences: dict[str, dict[str, Interval]] = {}
     thresholds = None
     for part in parts:
         metrics[part.name], predicted = evaluate_baseline(
-            baseline, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
+            *(baseline, classes, part),
+            seed=seed,
+            num_resamples=num_resamples,
+            thresholds=thresholds,
+            part_classes=(part_classes or {}).get(part.name),
         )
+        if part.name in (part_classes or {}):
+            continue
         ours = read_predictions(predictions(part.name))
         names = sorted({*ours.true, *ours.names, *classes.classes})
         gap = split_gap(

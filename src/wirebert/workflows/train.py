@@ -7,6 +7,7 @@ the model is saved.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypedDict, TypeVar
@@ -17,9 +18,11 @@ from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
 from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
-from wirebert.data.checks.profile import profile_table
+from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.flows import FlowSubset, open_flows
+from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.errors import DataError
 from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import save_artifact
@@ -79,18 +82,26 @@ def train(
     run = trained.run
     tests = open_tests(run, data.flows.schema)
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
+    profiles = {test.name: profile_table(test.flows) for test in tests}
+    other_classes = classes_of_tests(data.classes, profiles)
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
     detector = load_trained(run, folder)
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
     metrics = {
-        split.name: evaluate(split, folder.predictions(split.name), fit=fits.get(split.name))
+        split.name: evaluate(
+            split,
+            folder.predictions(split.name),
+            fit=fits.get(split.name),
+            classes=other_classes.get(split.name),
+        )
         for split in splits
     }
     log.end_stage("scoring")
-    teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
-    baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
-    findings = check_tests(run, data, tests, fits, log)
+    same_classes = [split for split in splits if split.name not in other_classes]
+    teacher_gap = evaluate_teacher(trained, data, folder, same_classes, log)
+    baselines = evaluate_baselines(trained, data, folder, splits, other_classes, trees, log)
+    findings = check_tests(run, data, profiles, other_classes, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
@@ -159,6 +170,7 @@ def evaluate_baselines(
     data: PreparedData,
     folder: RunFolder,
     splits: Sequence[FlowSubset],
+    other_classes: Mapping[str, ClassMap],
     trees: Callable[[], ColumnBaseline] | None,
     log: RunLog,
 ) -> dict[str, Baseline]:
@@ -169,6 +181,7 @@ def evaluate_baselines(
         classes=data.classes,
         parts=splits,
         predictions=folder.predictions,
+        part_classes=other_classes,
         **resampling(run),
     )
     baselines: dict[str, Baseline] = {}
@@ -230,21 +243,37 @@ def run_report(
 def check_tests(
     run: RunConfig,
     data: PreparedData,
-    tests: Sequence[FlowSubset],
+    profiles: Mapping[str, TableProfile],
+    other_classes: Mapping[str, ClassMap],
     fits: Mapping[str, TrafficFit],
     log: RunLog,
 ) -> tuple[Finding, ...]:
     """Findings on test files: whether they fit the model and rows left out of metrics, which are printed too,
     and drift from the training file."""
     findings: list[Finding] = []
-    for test in tests:
-        profile = profile_table(test.flows)
-        found = [*fits[test.name].findings, *check_unscored_rows(profile, data.classes)]
+    for name, profile in profiles.items():
+        classes = other_classes.get(name, data.classes)
+        found = [*fits[name].findings, *check_unscored_rows(profile, classes)]
         unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
-        differences = compare_with_training(data.profile, profile, data.classes)
+        differences = compare_with_training(data.profile, profile, classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
     return tuple(findings)
+
+
+def classes_of_tests(classes: ClassMap, profiles: Mapping[str, TableProfile]) -> dict[str, ClassMap]:
+    """The classes of each test file whose labels name none of `classes` but the benign one.
+
+    Of such a file only attack or benign can be told. A file without even benign flows keeps the classes of
+    the model: its flows are counted as those of unknown classes, since the model is trained by now.
+    """
+    other: dict[str, ClassMap] = {}
+    for name, profile in profiles.items():
+        with suppress(DataError):
+            of_file = classes.for_file(profile.label_names, {}, None, name)
+            if of_file.classes != classes.classes:
+                other[name] = of_file
+    return other
 
 
 def open_tests(run: RunConfig, schema: FlowSchema) -> list[FlowSubset]:
