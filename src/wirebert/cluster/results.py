@@ -106,7 +106,8 @@ class ShardFolder:
         return digest_of(self.storage.pieces(record.file)) == record.sha256
 
     def end(self, records: Sequence[ShardRecord]) -> None:
-        """Write the manifest of all shards, in the order of their rows."""
+        """Write the manifest of all shards, in the order of their rows; delete what killed workers left."""
+        self.storage.delete_unfinished()
         shards = [
             {name: getattr(record, name) for name in ("id", "file", "num_rows", "size_bytes", "sha256")}
             for record in records

@@ -15,6 +15,7 @@ from pyarrow import fs, parquet
 from wirebert.errors import DataError
 
 PIECE_BYTES = 1 << 22
+_ASIDE = ".unfinished"
 
 
 def is_uri(name: str) -> bool:
@@ -24,6 +25,16 @@ def is_uri(name: str) -> bool:
     (True, False)
     """
     return "://" in name
+
+
+def next_to(name: str, suffix: str) -> str:
+    """The name of a file or folder next to another, which may be a URI with options.
+
+    >>> next_to("s3://b/out/?region=x", ".shards")
+    's3://b/out.shards?region=x'
+    """
+    place, mark, query = name.partition("?") if is_uri(name) else (name, "", "")
+    return f"{place.rstrip('/')}{suffix}{mark}{query}"
 
 
 @final
@@ -145,7 +156,7 @@ class Storage:
         """
         path = self.path(name)
         written = (
-            path if self.system.type_name in ("s3", "gcs", "abfs") else f"{path}.{uuid.uuid4().hex}.part"
+            path if self.system.type_name in ("s3", "gcs", "abfs") else f"{path}.{uuid.uuid4().hex}{_ASIDE}"
         )
         try:
             self.system.create_dir(path.rpartition("/")[0], recursive=True)
@@ -171,6 +182,12 @@ class Storage:
             if written != path:
                 with suppress(OSError):
                     self.system.delete_file(written)
+
+    def delete_unfinished(self) -> None:
+        """Delete what was written aside by processes that were killed."""
+        for info in self.list():
+            if info.path.endswith(_ASIDE):
+                self.system.delete_file(info.path)
 
     def delete(self) -> None:
         """Delete the folder and all in it."""

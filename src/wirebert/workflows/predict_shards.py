@@ -13,7 +13,7 @@ from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.cluster.remote import open_remote_flows
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
-from wirebert.cluster.storage import Storage, is_uri
+from wirebert.cluster.storage import Storage, is_uri, next_to
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import listing_lines, with_rows
@@ -68,9 +68,11 @@ class Output:
         """
         if out is None:
             raise ConfigError("--workers and --cluster need --out: a folder (NAME/) or a file")
-        name = str(out).rstrip("/")
-        ending = Path(name).suffix.lower()
-        if isinstance(out, str) and (out.endswith("/") or ending not in WRITERS):
+        name = next_to(str(out), "")
+        place = name.partition("?")[0] if is_uri(name) else name
+        ending = Path(place).suffix.lower()
+        is_folder = str(out).startswith(f"{place}/") or (is_uri(name) and ending not in WRITERS)
+        if is_folder:
             return cls(folder=Storage.of(name), file=None, ending=ending if ending in WRITERS else ".parquet")
         if ending not in WRITERS:
             raise ConfigError(
@@ -85,7 +87,7 @@ class Output:
                 )
         if not is_uri(name) and not Path(name).parent.is_dir():
             raise DataError(f"--out {name}: the folder {Path(name).parent} does not exist; create it first")
-        return cls(folder=Storage.of(f"{name}.shards"), file=file, ending=ending)
+        return cls(folder=Storage.of(next_to(name, ".shards")), file=file, ending=ending)
 
     @property
     def rejected(self) -> Storage:
@@ -177,4 +179,4 @@ def finish(
 
 
 def _rejected_name(name: str) -> str:
-    return f"{name}.rejected.jsonl" if is_uri(name) else str(rejected_path(Path(name)))
+    return next_to(name, ".rejected.jsonl") if is_uri(name) else str(rejected_path(Path(name)))
