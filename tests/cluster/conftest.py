@@ -25,7 +25,7 @@ def model(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def many(table: pa.Table) -> pa.Table:
     """Rows like those of `table`, with a column that no model reads."""
-    rows = table.take(pa.array(np.random.default_rng(1).integers(0, table.num_rows, NUM_ROWS)))
+    rows = table.take(pa.array(np.random.default_rng(1).integers(0, table.num_rows, NUM_ROWS), pa.int64()))
     rows = rows.set_column(4, "duration", pa.array(np.random.default_rng(2).exponential(3, NUM_ROWS)))
     return rows.append_column("other", pa.array(["x" * 20] * NUM_ROWS))
 

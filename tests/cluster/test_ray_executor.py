@@ -48,7 +48,7 @@ def two_nodes() -> Iterator[Any]:
     ray = import_ray()
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 100 << 20}
+    node: dict[str, Any] = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 100 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     cluster.add_node(**node)
     cluster.wait_for_nodes()

@@ -1,4 +1,5 @@
 import hashlib
+import resource
 from pathlib import Path
 
 import pytest
@@ -51,29 +52,13 @@ def test_a_uri_that_cannot_be_used_is_told_in_a_sentence(uri: str, sentence: str
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
-def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    system = fs.LocalFileSystem()
-
-    class Full(fs.FileSystemHandler):
-        """A file system whose files are all on a full device."""
-
-        def get_type_name(self) -> str:
-            return "full"
-
-        def open_output_stream(self, path: str, metadata: object) -> object:
-            return system.open_output_stream("/dev/full")
-
-        def create_dir(self, path: str, recursive: bool) -> None: ...
-
-        def delete_file(self, path: str) -> None: ...
-
-        def __getattr__(self, name: str) -> object:
-            raise AssertionError(name)
-
-    for name in Full.__abstractmethods__ if hasattr(Full, "__abstractmethods__") else ():
-        setattr(Full, name, lambda *_: None)
-    Full.__abstractmethods__ = frozenset()
-    storage = Storage(fs.PyFileSystem(Full()), "x", "x")
-    with pytest.raises(DataError, match=r"No space left on device.*finished shards are kept"):
-        storage.write("y", b"z" * 10_000_000)
+def test_a_disk_that_takes_no_more_is_told_in_a_sentence(tmp_path: Path):
+    storage = Storage.of(str(tmp_path / "out"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot write \(.*finished shards are kept"):
+            storage.write("x", b"z" * (2 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "out").iterdir())

@@ -7,7 +7,7 @@ that is exact: at line ends of plain UTF-8 delimited text without a quote, or of
 import hashlib
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -180,17 +180,17 @@ def plan_shards(flows: Flows, *, shard_bytes: int = SHARD_BYTES, shard_rows: int
         return ShardPlan(shards=(log,), reasons=(reason,))
     shards: list[Shard] = []
     for at, (part, size) in enumerate(zip(flows.parts, sizes, strict=True)):
-        named = {"part": at, "path": printable_name(part.where), "size_bytes": size}
+        whole = Shard(part=at, path=printable_name(part.where), size_bytes=size, unit="file")
         if part.dialect.format == "parquet":
             shards += [
-                Shard(**named, unit="row_groups", start=start, stop=stop, num_rows=rows)
+                replace(whole, unit="row_groups", start=start, stop=stop, num_rows=rows)
                 for start, stop, rows in _row_groups(part, shard_rows)
             ]
         elif size > shard_bytes and can_be_cut(part):
             cuts = [*line_cuts(part, size, shard_bytes), size]
-            shards += [Shard(**named, unit="bytes", start=start, stop=stop) for start, stop in pairwise(cuts)]
+            shards += [replace(whole, unit="bytes", start=start, stop=stop) for start, stop in pairwise(cuts)]
         else:
-            shards.append(Shard(**named, unit="file"))
+            shards.append(whole)
     return ShardPlan(shards=tuple(shards))
 
 

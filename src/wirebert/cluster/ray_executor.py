@@ -73,10 +73,12 @@ class RayCluster:
         shared = ray.put(job)
         waiting, losses = list(reversed(items)), Losses()
         num_nodes = _num_alive(ray)
+        idle = [worker.remote(shared) for _ in range(min(self._room(ray), len(items)))]
         busy: dict[Any, tuple[Any, Any]] = {}
-        for _ in range(min(self._room(ray), len(items))):
-            _give(worker.remote(shared), waiting.pop(), busy)
-        while busy:
+        while waiting or busy:
+            while waiting and idle:
+                actor, item = idle.pop(), waiting.pop()
+                busy[actor.work.remote(item)] = (actor, item)
             done, _ = ray.wait(list(busy), num_returns=1, timeout=_LOOK_S)
             if (alive := _num_alive(ray)) < num_nodes:
                 warn(f"{num_nodes - alive} of {num_nodes} nodes died; their shards are done again elsewhere")
@@ -89,12 +91,13 @@ class RayCluster:
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
-                losses.add(len(waiting) + len(busy) + 1, _dead(ray, error))
-                _give(worker.remote(shared), item, busy)
+                waiting.append(item)
+                losses.add(len(waiting) + len(busy), _dead(ray, error))
+                if not busy or self._room(ray) > len(busy):  # one without room would wait for ever
+                    idle.append(worker.remote(shared))
                 continue
             losses.forget()
-            if waiting:
-                _give(actor, waiting.pop(), busy)
+            idle.append(actor)
             yield result
 
     def _room(self, ray: Any) -> int:
@@ -139,10 +142,6 @@ def import_ray() -> Any:
             "--cluster needs Ray, which is not installed; install it with `pip install 'wirebert[ray]'`, or "
             "use --workers"
         ) from error
-
-
-def _give(actor: Any, item: Any, busy: dict[Any, tuple[Any, Any]]) -> None:
-    busy[actor.work.remote(item)] = (actor, item)
 
 
 def _num_alive(ray: Any) -> int:

@@ -154,7 +154,7 @@ def _copy_row_groups(flows: Flows, part: FlowFile, shard: Shard, into: io.Buffer
             is_flat = len(kept) == len(set(kept)) and not any("." in name for name in schema.names)
             has_structures = any(pa.types.is_struct(one.type) for one in schema)
             columns = kept if kept and is_flat and not has_structures else None
-            with parquet.ParquetWriter(into, schema) as writer:
+            with parquet.ParquetWriter(cast(Any, into), schema) as writer:
                 for group in range(shard.start, shard.stop):
                     table = file.read_row_group(group, columns=columns)
                     if columns is not None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, final
+from typing import final
 
 import pyarrow as pa
 from pyarrow import fs, parquet
@@ -195,7 +195,7 @@ class Storage:
 
     def _info(self, name: str) -> fs.FileInfo:
         try:
-            return cast(fs.FileInfo, self.system.get_file_info(self.path(name)))
+            return self.system.get_file_info(self.path(name))
         except OSError as error:
             raise DataError(
                 f"{self.name}: cannot be reached ({_first_line(error)}); check address and credentials"

@@ -179,7 +179,8 @@ class ParseStats:
         """The inverse of `to_dict`, also after JSON."""
         rows = {name: [RejectedRow(**row) for row in plain[name]] for name in ("examples", "footer")}
         odd = {name: tuple(example) for name, example in plain["odd_examples"].items()}
-        return cls(**{**plain, **rows, "odd_examples": odd})
+        values: dict[str, Any] = {**plain, **rows, "odd_examples": odd}
+        return cls(**values)
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this fraction of the rows was rejected."""

@@ -68,3 +68,18 @@ def test_a_long_value_in_many_rows_takes_the_memory_of_one(tmp_path: Path):
     assert pa.total_allocated_bytes() - before < 50_000_000  # spelled out: 3 GB
     assert first["a"][0].as_py() == "x" * 8192
     assert first.num_rows + sum(block.num_rows for block in blocks) == 3000
+
+
+def test_only_wanted_columns_and_row_groups_are_read(tmp_path: Path):
+    path = tmp_path / "flows.parquet"
+    table = pa.table(
+        {"a": [1, 2, 3, 4], "s": [{"x": n, "y": -n} for n in range(4)], "b": ["u", "v", "w", "z"]}
+    )
+    pq.write_table(table, path, row_group_size=2)
+    names = ("A", "X", "Y", "B")
+    whole = pa.concat_tables(read_parquet(path, 1 << 20, names=names))
+    for wanted in ({"A"}, {"Y", "B"}, {"B", "none"}):
+        some = pa.concat_tables(read_parquet(path, 1 << 20, names=names, wanted=wanted))
+        assert some.equals(whole.select([name for name in names if name in wanted]))
+    second = pa.concat_tables(read_parquet(path, 1 << 20, names=names, row_groups=range(1, 2)))
+    assert second.to_pylist() == whole.slice(2).to_pylist()

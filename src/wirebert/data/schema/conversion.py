@@ -120,7 +120,8 @@ class InvalidValues:
             for code, columns in plain["noted"].items()
         }
         lines = ParseStats.from_dict(plain["lines"])
-        return cls(**{**plain, "examples": examples, "noted": noted, "lines": lines})
+        values: dict[str, Any] = {**plain, "examples": examples, "noted": noted, "lines": lines}
+        return cls(**values)
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this fraction of a column's rows is invalid."""
