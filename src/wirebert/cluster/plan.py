@@ -8,7 +8,7 @@ import hashlib
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -107,31 +107,22 @@ class ShardPlan:
 
     def exact(self, counts: Mapping[str, ShardCounts]) -> "ShardPlan":
         """The plan with a whole file in place of ranges that would be read in another way."""
-        whole = {
-            one.part
-            for one in self.shards
-            if (counted := counts.get(one.id)) is not None
-            and (
-                not counted.is_exact or (one.start == 0 and one.unit != "file" and counted.time_units is None)
-            )
-        }
-        ranged = [one for one in self.shards if one.unit != "file" and one.part in whole]
-        parts = {one.part for one in ranged if one.start > 0}
-        if not parts:
-            return self
         shards: list[Shard] = []
-        for one in self.shards:
-            if one.part not in parts:
-                shards.append(one)
-            elif one.start == 0:
-                rows = [other.num_rows for other in ranged if other.part == one.part]
-                known = None if None in rows else sum(filter(None, rows))
-                shards.append(
-                    Shard(
-                        part=one.part, path=one.path, size_bytes=one.size_bytes, unit="file", num_rows=known
-                    )
-                )
-        reason = f"{len(parts)} files cannot be cut: their first rows do not tell how all of them are written"
+        num_whole = 0
+        for _, found in groupby(self.shards, key=lambda one: one.part):
+            ranges = list(found)
+            counted = [counts[one.id] for one in ranges if one.id in counts]
+            if len(ranges) == 1 or (counted[0].time_units is not None and all(c.is_exact for c in counted)):
+                shards += ranges
+            elif ranges[0].unit == "bytes":
+                shards.append(replace(ranges[0], unit="file", stop=0))
+            else:
+                num_rows = sum(one.num_rows or 0 for one in ranges)
+                shards.append(replace(ranges[0], stop=ranges[-1].stop, num_rows=num_rows))
+            num_whole += shards[-1].start == 0 and len(ranges) > 1
+        if not num_whole:
+            return self
+        reason = f"{num_whole} files cannot be cut: their first rows do not tell how all of them are written"
         return ShardPlan(shards=tuple(shards), reasons=(*self.reasons, reason))
 
     def placed(self, counts: Mapping[str, ShardCounts]) -> tuple[PlacedShard, ...]:

@@ -158,28 +158,21 @@ class Storage:
         written = (
             path if self.system.type_name in ("s3", "gcs", "abfs") else f"{path}.{uuid.uuid4().hex}{_ASIDE}"
         )
+        is_whole = False
         try:
             self.system.create_dir(path.rpartition("/")[0], recursive=True)
-            sink = self.system.open_output_stream(written)
-            try:
-                yield (digesting := DigestingSink(sink, name))
-                digesting.flush()
-            except BaseException:
-                if written == path:
-                    abort = getattr(sink, "abort", None)  # closing would complete the object
-                    if abort is not None:
-                        abort()
-                raise
-            sink.close()
+            with self.system.open_output_stream(written) as sink:
+                yield DigestingSink(sink, name)
             if written != path:
                 self.system.move(written, path)
+            is_whole = True
         except OSError as error:
             raise DataError(
                 f"--out {self.name}: cannot write ({error.strerror or _first_line(error)}); make room or "
                 "choose another place, and start again: finished shards are kept"
             ) from error
         finally:
-            if written != path:
+            if not is_whole:
                 with suppress(OSError):
                     self.system.delete_file(written)
 

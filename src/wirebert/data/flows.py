@@ -149,16 +149,14 @@ class Flows:
             return
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
+        block_bytes = self.config.block_mb << 20
         num_rows, events, labels = 0, Counter[str](), list[set[str]]()
         for part in self.parts:
             first_row, invalid = 1, InvalidValues(time_units=dict(self.time_units))
             labels.append(set())
             if invalid_values is not None:
                 invalid.lines.share(invalid_values.lines, part.where)
-            blocks = part.raw_blocks(
-                self.config.block_mb << 20, invalid.lines, content, wanted=self.schema.names
-            )
-            for block in blocks:
+            for block in part.raw_blocks(block_bytes, invalid.lines, content, wanted=self.schema.names):
                 table = convert(
                     block,
                     self.schema,
