@@ -41,6 +41,10 @@ class Executor(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what was held between jobs."""
+        ...
+
 
 @final
 class InProcess:
@@ -50,6 +54,9 @@ class InProcess:
         """The result of each item."""
         if items:
             yield from map(job.load(), items)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @final
@@ -79,6 +86,9 @@ class Pool:
                 losses.add(len(waiting))
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @final

@@ -36,8 +36,7 @@ class RayCluster:
         if not items:
             return
         ray = import_ray()
-        is_ours = not ray.is_initialized()
-        if is_ours:
+        if not ray.is_initialized():
             self._connect(ray)
         try:
             yield from self._run(ray, job, items)
@@ -46,9 +45,10 @@ class RayCluster:
                 f"--cluster {self.address}: the cluster does not answer any more ({_first_line(error)}); "
                 "start again: finished shards are kept"
             ) from error
-        finally:
-            if is_ours:
-                ray.shutdown()
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        import_ray().shutdown()
 
     def _connect(self, ray: Any) -> None:
         options: dict[str, Any] = {} if self.address != "local" else {"include_dashboard": False}
@@ -73,32 +73,37 @@ class RayCluster:
         shared = ray.put(job)
         waiting, losses = list(reversed(items)), Losses()
         num_nodes = _num_alive(ray)
-        idle = [worker.remote(shared) for _ in range(min(self._room(ray), len(items)))]
+        actors = [worker.remote(shared) for _ in range(min(self._room(ray), len(items)))]
+        starting = {actor.is_ready.remote(): actor for actor in actors}
+        idle: list[Any] = []
         busy: dict[Any, tuple[Any, Any]] = {}
         while waiting or busy:
             while waiting and idle:
                 actor, item = idle.pop(), waiting.pop()
                 busy[actor.work.remote(item)] = (actor, item)
-            done, _ = ray.wait(list(busy), num_returns=1, timeout=_LOOK_S)
+            done, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_LOOK_S)
             if (alive := _num_alive(ray)) < num_nodes:
                 warn(f"{num_nodes - alive} of {num_nodes} nodes died; their shards are done again elsewhere")
             num_nodes = alive
             if not done:
                 continue
-            actor, item = busy.pop(done[0])
+            actor, item = busy.pop(done[0], None) or (starting.pop(done[0]), None)
             try:
                 result = ray.get(done[0])
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
-                waiting.append(item)
+                waiting += [] if item is None else [item]
                 losses.add(len(waiting) + len(busy), _dead(ray, error))
-                if not busy or self._room(ray) > len(busy):  # one without room would wait for ever
-                    idle.append(worker.remote(shared))
+                actor = worker.remote(
+                    shared
+                )  # it gets work when it has started, for which there may be no room
+                starting[actor.is_ready.remote()] = actor
                 continue
-            losses.forget()
             idle.append(actor)
-            yield result
+            if item is not None:
+                losses.forget()
+                yield result
 
     def _room(self, ray: Any) -> int:
         """Number of workers that the cluster has cores and memory for."""
@@ -119,6 +124,10 @@ class _Worker:
     def __init__(self, job: Job) -> None:
         self._work = None
         self._job = job
+
+    def is_ready(self) -> bool:
+        """True: it has started."""
+        return True
 
     def work(self, item: Any) -> Any:
         """The result of an item."""

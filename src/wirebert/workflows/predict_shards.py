@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,11 @@ def predict_by_shards(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--workers, --cluster and folders of shards are for files that do not grow: no --follow and no -"
         )
-    executor, out = executor_of(options), Output.of(options.out)
+    with closing(executor_of(options)) as executor:
+        _predict(options, executor, Output.of(options.out))
+
+
+def _predict(options: argparse.Namespace, executor: Executor, out: Output) -> None:
     artifact = load_artifact(options.model)
     flows = open_any(options.data, DataConfig(allow_absent=bool(options.allow_absent)), artifact.schema)
     fit = TrafficFit.of(artifact.tokenizer, flows)
