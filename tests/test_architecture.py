@@ -71,6 +71,7 @@ EDGES: Sequence[str] = """
     cli.training_commands
     cluster.plan
     cluster.predict
+    cluster.ray_executor
     cluster.remote
     cluster.results
     cluster.staging

@@ -157,7 +157,7 @@ def test_two_nodes_write_the_shard_files_of_one_process_and_go_on_when_one_dies(
     assert "died" in told
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_an_address_where_no_cluster_is_told_in_a_sentence(
     model: Path, traffic_files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -54,7 +55,10 @@ class RayCluster:
         options: dict[str, Any] = {} if self.address != "local" else {"include_dashboard": False}
         if self.address == "local" and self.num_workers is not None:
             options["num_cpus"] = self.num_workers
+        host, _, port = self.address.rpartition(":")
         try:
+            if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=_LOOK_S).close()
             ray.init(
                 address=self.address,
                 logging_level=logging.ERROR,
@@ -62,7 +66,7 @@ class RayCluster:
                 configure_logging=False,
                 **options,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"--cluster {self.address}: cannot be reached ({_first_line(error)}); give the address of a "
                 "running Ray cluster, such as 10.0.0.1:6379, or local"
