@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -137,9 +138,13 @@ def test_two_nodes_write_the_shard_files_of_one_process_and_go_on_when_one_dies(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ):
-    assert predict(model, traffic_files["csv"], tmp_path / "alone") == 0
+    data = tmp_path / "in"
+    data.mkdir()
+    for at in range(15):  # enough that the node dies before all is done
+        shutil.copy(traffic_files["csv"], data / f"{at}.csv")
+    assert predict(model, data, tmp_path / "alone") == 0
     address = ("--cluster", two_nodes.address)
-    assert predict(model, traffic_files["csv"], tmp_path / "nodes", *address) == 0
+    assert predict(model, data, tmp_path / "nodes", *address) == 0
     assert digests(tmp_path / "nodes") == digests(tmp_path / "alone")
     second = two_nodes.list_all_nodes()[-1]
 
@@ -150,7 +155,7 @@ def test_two_nodes_write_the_shard_files_of_one_process_and_go_on_when_one_dies(
 
     ending = threading.Thread(target=end_node, daemon=True)
     ending.start()
-    assert predict(model, traffic_files["csv"], tmp_path / "dying", *address) == 0
+    assert predict(model, data, tmp_path / "dying", *address) == 0
     ending.join()
     assert digests(tmp_path / "dying") == digests(tmp_path / "alone")
     told = capfd.readouterr().err
