@@ -344,12 +344,14 @@ def test_after_forgetting_a_row_is_computed_again(
     detector = Detector(artifact)
     first = detector.score(table).probabilities
     asked: list[int] = []
-    logits = detector._backend.logits  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(
-        detector._backend,  # pyright: ignore[reportPrivateUsage]
-        "logits",
-        lambda block: (asked.append(len(block)), logits(block))[1],
-    )
+    backend = detector._backend  # pyright: ignore[reportPrivateUsage]
+    logits = backend.logits
+
+    def counted(block: JaggedRows) -> np.ndarray:
+        asked.append(len(block))
+        return logits(block)
+
+    monkeypatch.setattr(backend, "logits", counted)
     detector.score(table)
     assert sum(asked) == 0
     detector.forget()
