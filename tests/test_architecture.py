@@ -25,6 +25,7 @@ ROOMS: Sequence[str] = """
     service
     evaluation
     config
+    cluster
     inference
     training
     baselines
@@ -75,6 +76,13 @@ EDGES: Sequence[str] = """
     api.training
     cli.main
     cli.training_commands
+    cluster.plan
+    cluster.predict
+    cluster.ray_executor
+    cluster.remote
+    cluster.results
+    cluster.staging
+    cluster.storage
     comparison.compare
     comparison.jobs
     comparison.results
@@ -141,7 +149,7 @@ EDGES: Sequence[str] = """
 """.split()
 
 # The core without PyTorch: these rooms import none of the heavy packages, not even through others.
-LIGHT_ROOMS = ("data", "encoding", "alerts", "decision", "inference", "service")
+LIGHT_ROOMS = ("alerts", "cluster", "data", "encoding", "decision", "inference", "service")
 HEAVY_PACKAGES = {"torch", "scipy", "sklearn"}
 # The modules of these rooms that may, and that the others import inside functions only.
 USES_TORCH = {"inference.torch_backend", "inference.export"}

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from wirebert.data.accounting import MAX_LINE_EXAMPLES, ParseStats
@@ -37,3 +39,12 @@ def test_what_is_left_of_the_lines_are_line_breaks_in_quotes():
         num_lines=10, num_before=1, num_rows=5, num_blank=1, num_comments=1, num_footer=1
     )
     assert parse_stats.num_line_breaks == 1
+
+
+def test_counts_come_back_from_json():
+    stats = ParseStats(num_lines=9, num_rows=3, num_odd={"a": 1}, rows_by_file={"x.csv": 3})
+    stats.reject(4, "expected 3 fields, found 2", "a,b")
+    stats.add_footer(9, "it comes after the table", "total")
+    stats.count_odd("b", 2, "text")
+    plain = json.loads(json.dumps(stats.to_dict()))
+    assert ParseStats.from_dict(plain) == stats

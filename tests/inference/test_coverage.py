@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -134,3 +135,16 @@ def test_rows_of_another_data_set_are_refused():
     unsw = "dur proto service state spkts dpkts sbytes dbytes rate sttl dttl".split()
     with pytest.raises(SchemaError, match=r"40 of 41 features are absent"):
         feature_coverage(nsl_kdd, unsw, "UNSW-NB15.csv").require()
+
+
+def test_counts_of_shards_add_up_to_those_of_the_whole(artifact: Artifact, table: pa.Table):
+    tokenizer = artifact.tokenizer
+    new = table.set_column(table.column_names.index("service"), "service", pa.array(["new"] * table.num_rows))
+    whole, merged = UnseenValues(tokenizer), UnseenValues(tokenizer)
+    whole.add(tokenizer.encode(new))
+    for start in (0, 40):
+        part = UnseenValues(tokenizer)
+        part.add(tokenizer.encode(new.slice(start, 40)))
+        merged.merge(json.loads(json.dumps(part.to_dict())))
+    assert merged.counts == whole.counts
+    assert merged.num_rows == table.num_rows

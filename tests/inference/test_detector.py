@@ -336,3 +336,24 @@ def test_a_feature_that_carries_a_verdict_can_not_be_taken_away(detector: Detect
 
     random = np.random.default_rng(0).integers(0, len(tokenizer.slots), 60)
     assert left(found.strongest(1)[:, 0]) < left(random) - 0.05
+
+
+def test_after_forgetting_a_row_is_computed_again(
+    artifact: Artifact, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+):
+    detector = Detector(artifact)
+    first = detector.score(table).probabilities
+    asked: list[int] = []
+    backend = detector._backend  # pyright: ignore[reportPrivateUsage]
+    logits = backend.logits
+
+    def counted(block: JaggedRows) -> np.ndarray:
+        asked.append(len(block))
+        return logits(block)
+
+    monkeypatch.setattr(backend, "logits", counted)
+    detector.score(table)
+    assert sum(asked) == 0
+    detector.forget()
+    assert (detector.score(table).probabilities == first).all()
+    assert sum(asked) > 0

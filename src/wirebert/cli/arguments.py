@@ -187,6 +187,26 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """Add where work by shards is done."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="work by shards in N processes; a start with the same --out continues an earlier one",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS|local",
+        help="work by shards on a Ray cluster, or on one that is started on this machine",
+    )
+
+
+def out_place(name: str) -> Path | str:
+    """The value of `--out`: a path of a file; a folder of shards (NAME/) or a URI stays text."""
+    return name if name.endswith("/") or "://" in name else Path(name)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the device."""
     parser.add_argument(

@@ -9,10 +9,12 @@ from wirebert.cli.arguments import (
     add_allow_absent,
     add_backend,
     add_device,
+    add_executor,
     add_fit_options,
     add_label_options,
     add_model,
     add_verdict_options,
+    out_place,
 )
 
 
@@ -46,9 +48,10 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument("data", metavar="DATA", help=DATA)
     predict.add_argument(
         "--out",
-        type=Path,
+        type=out_place,
         metavar="FILE",
-        help="new .csv, .jsonl or .parquet file (default: CSV on standard output)",
+        help="new .csv, .jsonl or .parquet file (default: CSV on standard output); NAME/ is a folder of one "
+        "Parquet file a shard, NAME.csv/ or NAME.jsonl/ of text; DATA and FILE may be URIs (s3://, gs://)",
     )
     predict.add_argument(
         "--format",
@@ -60,6 +63,7 @@ def add_predict(commands: Commands) -> None:
     _add_techniques(predict)
     predict.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # refused with the new way
     _add_explain(predict)
+    add_executor(predict)
     add_fit_options(predict)
     add_verdict_options(predict)
 

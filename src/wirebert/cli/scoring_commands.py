@@ -28,6 +28,7 @@ from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import VerdictCounts, until_asked
+from wirebert.workflows.predict_shards import needs_shards, predict_by_shards
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -39,6 +40,9 @@ def predict(options: argparse.Namespace) -> None:
             "predict --follow is a command of its own now: "
             f"`wirebert monitor {options.model} {options.data}{out}`"
         )
+    if needs_shards(options):
+        predict_by_shards(options)
+        return
     if is_stdin:
         bound_heap()  # before the model is loaded: such a process runs for months
     detector = _detector(options)

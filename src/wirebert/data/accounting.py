@@ -5,8 +5,9 @@ Nothing is skipped silently: lines = header and lines before it + rows + blank l
 rejected rows + lines after the table + line breaks inside quoted values.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -168,6 +169,18 @@ class ParseStats:
         self.odd_examples = {**other.odd_examples, **self.odd_examples}
         self.examples = [*self.examples, *_named(other.examples, file)][:MAX_LINE_EXAMPLES]
         self.footer = [*self.footer, *_named(other.footer, file)][:MAX_LINE_EXAMPLES]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts and examples as plain data."""
+        return asdict(replace(self, keep=None, row_lines=None))
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "ParseStats":
+        """The inverse of `to_dict`, also after JSON."""
+        rows = {name: [RejectedRow(**row) for row in plain[name]] for name in ("examples", "footer")}
+        odd = {name: tuple(example) for name, example in plain["odd_examples"].items()}
+        values: dict[str, Any] = {**plain, **rows, "odd_examples": odd}
+        return cls(**values)
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this fraction of the rows was rejected."""

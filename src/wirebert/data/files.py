@@ -3,7 +3,7 @@
 import glob
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class FlowFile:
     unnamed: tuple[str, ...] = ()
     """Features of a model that no row of the file names, where rows name their own columns: they are read as
     missing, like those that some rows leave out."""
+    row_groups: range | None = None
+    """Row groups of a Parquet file that are read; None: all."""
 
     @property
     def described(self) -> str:
@@ -101,6 +103,7 @@ class FlowFile:
         parse_stats: ParseStats | None = None,
         content: ContentDigest | None = None,
         opened: io.BufferedReader | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Iterator[pa.Table]:
         """Blocks of the raw values in the file, all with the same columns, under the schema's names.
 
@@ -109,9 +112,21 @@ class FlowFile:
             parse_stats: Receives the counts of the file's lines.
             content: Receives the file's bytes, if `is_read_forwards`.
             opened: The file, if it is already open; only delimited text is read from it.
+            wanted: The names that are needed; of Parquet, no others are read. None: all.
         """
-        for block in self._blocks_as_named(block_bytes, parse_stats, content, opened):
-            yield block.rename_columns(list(self.names)) if self.match.renamed else block
+        as_in_file = dict(zip(self.names, self._names_in_file, strict=True))
+        named = {in_file: name for name, in_file in as_in_file.items()}
+        needed = None if wanted is None else {as_in_file.get(name, name) for name in wanted}
+        for block in self._blocks_as_named(block_bytes, parse_stats, content, opened, needed):
+            yield (
+                block.rename_columns([named[name] for name in block.column_names])
+                if self.match.renamed
+                else block
+            )
+
+    @property
+    def _names_in_file(self) -> tuple[str, ...]:
+        return tuple(self.match.renamed.get(name, name) for name in self.names)
 
     def _blocks_as_named(
         self,
@@ -119,14 +134,17 @@ class FlowFile:
         parse_stats: ParseStats | None,
         content: ContentDigest | None,
         opened: io.BufferedReader | None,
+        wanted: Collection[str] | None,
     ) -> Iterator[pa.Table]:
         """The blocks under the names in the file."""
-        names = tuple(self.match.renamed.get(name, name) for name in self.names)
+        names = self._names_in_file
         if self.source is not None:
             for block in self.source.read(block_bytes, parse_stats):
                 yield _with_columns(block, names)
         elif self.dialect.format == "parquet":
-            yield from parquet.read_parquet(self.path, block_bytes, names=names)
+            yield from parquet.read_parquet(
+                self.path, block_bytes, names=names, wanted=wanted, row_groups=self.row_groups
+            )
         elif self.dialect.format == "key_values":
             for block in key_values.read_key_values(
                 self.path, self.dialect, block_bytes, where=self.where, parse_stats=parse_stats

@@ -4,7 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,8 @@ class Flows:
     """No flow at all is no error: it is a piece of a log."""
     typed_rows: Path | None = None
     """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
+    time_units: Mapping[str, str] = field(default_factory=dict)
+    """Column of times -> how it is written, where these are later rows of a file; else its rows tell."""
 
     @property
     def dialect(self) -> Dialect:
@@ -147,13 +149,14 @@ class Flows:
             return
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
+        block_bytes = self.config.block_mb << 20
         num_rows, events, labels = 0, Counter[str](), list[set[str]]()
         for part in self.parts:
-            first_row, invalid = 1, InvalidValues()
+            first_row, invalid = 1, InvalidValues(time_units=dict(self.time_units))
             labels.append(set())
             if invalid_values is not None:
                 invalid.lines.share(invalid_values.lines, part.where)
-            for block in part.raw_blocks(self.config.block_mb << 20, invalid.lines, content):
+            for block in part.raw_blocks(block_bytes, invalid.lines, content, wanted=self.schema.names):
                 table = convert(
                     block,
                     self.schema,
@@ -181,7 +184,7 @@ class Flows:
                 invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
 
         if not num_rows and not self.can_be_empty:
-            raise NoFlowsError(self._no_flows(events))
+            raise NoFlowsError(self.no_flows(events))
 
     def _check(self, invalid: InvalidValues, where: str) -> None:
         """Refuse a file of which too much cannot be used: where it is trained on, labels are lost with it."""
@@ -191,7 +194,8 @@ class Flows:
         elif not self.can_be_empty:
             invalid.lines.check(MOST_REJECTED, where)
 
-    def _no_flows(self, events: Mapping[str, int]) -> str:
+    def no_flows(self, events: Mapping[str, int]) -> str:
+        """The sentence for files without a flow."""
         sensor = SENSOR_FORMATS.get(self.dialect.format)
         found = ", ".join(f"{count:,} {kind}" for kind, count in Counter(events).most_common(10))
         return (

@@ -6,7 +6,7 @@ while rows are scored. `TrafficFit` is the whole question about one data set, an
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -147,6 +147,15 @@ class UnseenValues:
         self._counts += np.bincount(slots, minlength=len(self._counts))
         self.num_rows += len(block)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as plain data."""
+        return {"num_rows": self.num_rows, "counts": self._counts.tolist()}
+
+    def merge(self, counted: Mapping[str, Any]) -> None:
+        """Add what `to_dict` gave for other rows."""
+        self.num_rows += counted["num_rows"]
+        self._counts += np.array(counted["counts"], np.int64)
+
     @property
     def counts(self) -> Mapping[str, int]:
         """Rows with such a value, per column; of a column of flags, those of the flag with most of them."""
@@ -200,6 +209,10 @@ class TrafficFit:
         """Count the rows of a typed table that are scored, and of its encoding."""
         self.unseen.add(block)
         note_matched_values(self._encoders, table, self.invalid_values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was counted so far, as plain data."""
+        return {"unseen": self.unseen.to_dict(), "invalid_values": self.invalid_values.to_dict()}
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -142,12 +142,8 @@ class Detector:
         self._backend: Backend = open_backend(backend, artifact, options)
         tokenizer = artifact.tokenizer
         self._is_absent, self._is_unseen = marked_tokens(tokenizer)
-        longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
-        self._cache = (
-            ScoreCache(longest_row=longest_row, num_classes=len(self.classes), size_mb=float(cache_mb))
-            if cache_mb
-            else None
-        )
+        self._cache_mb = cache_mb
+        self.forget()
 
     @classmethod
     def load(
@@ -181,6 +177,16 @@ class Detector:
             novelty=novelty,
             allow_absent=allow_absent,
             community_id_seed=community_id_seed,
+        )
+
+    def forget(self) -> None:
+        """Start with an empty cache, so that scores depend on no earlier row, not even in rounding."""
+        tokenizer = self.artifact.tokenizer
+        longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
+        self._cache = (
+            ScoreCache(longest_row=longest_row, num_classes=len(self.classes), size_mb=float(self._cache_mb))
+            if self._cache_mb
+            else None
         )
 
     @property

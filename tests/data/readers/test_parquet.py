@@ -75,3 +75,18 @@ def test_lengths_of_time_and_views_of_text_are_text():
     assert plain(lengths, "x", Path("f")).to_pylist() == ["1500ms", None]
     views = pa.DictionaryArray.from_arrays(pa.array([1, 0]), pa.array(["tcp", "udp"], pa.string_view()))
     assert plain(pa.chunked_array([views]), "x", Path("f")).to_pylist() == ["udp", "tcp"]
+
+
+def test_only_wanted_columns_and_row_groups_are_read(tmp_path: Path):
+    path = tmp_path / "flows.parquet"
+    table = pa.table(
+        {"a": [1, 2, 3, 4], "s": [{"x": n, "y": -n} for n in range(4)], "b": ["u", "v", "w", "z"]}
+    )
+    pq.write_table(table, path, row_group_size=2)
+    names = ("A", "X", "Y", "B")
+    whole = pa.concat_tables(read_parquet(path, 1 << 20, names=names))
+    for wanted in ({"A"}, {"Y", "B"}, {"B", "none"}):
+        some = pa.concat_tables(read_parquet(path, 1 << 20, names=names, wanted=wanted))
+        assert some.equals(whole.select([name for name in names if name in wanted]))
+    second = pa.concat_tables(read_parquet(path, 1 << 20, names=names, row_groups=range(1, 2)))
+    assert second.to_pylist() == whole.slice(2).to_pylist()

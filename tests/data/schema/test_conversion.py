@@ -1,3 +1,4 @@
+import json
 import math
 import re
 import time
@@ -155,3 +156,11 @@ def test_a_long_run_of_digits_is_looked_at_once(pattern: re.Pattern[str]):
     assert time.process_time() - since < 1
     for text in ("1", "1.", "1.5", ".5", "-1e-3", "inf"):
         assert pattern.fullmatch(text)
+
+
+def test_invalid_values_come_back_from_json():
+    invalid = InvalidValues(num_rows=9, time_units={"ts": "s"}, markers={"a": {"-": 2}})
+    invalid.add("a", ["x"], [3], 4)
+    invalid.note("units_read", "b", 2, "5 kB")
+    invalid.lines.reject(4, "expected 3 fields, found 2", "a,b")
+    assert InvalidValues.from_dict(json.loads(json.dumps(invalid.to_dict()))) == invalid

@@ -7,7 +7,7 @@ Structures become columns `outer.inner`; lists become text, or their length (see
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,8 +34,20 @@ def read_parquet_names(path: Path) -> tuple[tuple[str, ...], int]:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
 
 
-def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Iterator[pa.Table]:
+def read_parquet(
+    path: Path,
+    block_bytes: int,
+    *,
+    names: tuple[str, ...],
+    wanted: Collection[str] | None = None,
+    row_groups: range | None = None,
+) -> Iterator[pa.Table]:
     """Blocks of rows in file order, about `block_bytes` of uncompressed data each.
+
+    Args:
+        names: The columns, under other names than in the file.
+        wanted: The names that are read; None: all.
+        row_groups: The row groups that are read; None: all.
 
     Raises:
         DataError: the file is damaged, or a column holds neither numbers, text, times, lists nor structures.
@@ -44,12 +56,40 @@ def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Ite
         metadata = file.metadata
         num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
         try:
-            for batch in file.iter_batches(block_rows(num_bytes, metadata.num_rows, block_bytes)):
-                table = flat(pa.Table.from_batches([batch])).rename_columns(list(names))
-                texts = {name: plain(table[name], name, path) for name in names}
+            columns, read = _columns_of(file.schema_arrow, names, wanted)
+            for batch in file.iter_batches(
+                block_rows(num_bytes, metadata.num_rows, block_bytes),
+                row_groups=None if row_groups is None else list(row_groups),
+                columns=columns,
+            ):
+                table = flat(pa.Table.from_batches([batch])).rename_columns(read)
+                texts = {name: plain(table[name], name, path) for name in read if _is_in(name, wanted)}
                 yield from in_blocks(pa.table(texts), block_bytes)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
+
+
+def _columns_of(
+    schema: pa.Schema, names: tuple[str, ...], wanted: Collection[str] | None
+) -> tuple[list[str] | None, list[str]]:
+    """Columns of the file that hold `wanted` ones (None: all are read), and the names of what they give."""
+    top = schema.names
+    if len(set(top)) < len(top) or any("." in name for name in top):
+        return None, list(names)  # Arrow selects columns by paths
+    columns: list[str] = []
+    read: list[str] = []
+    at = 0
+    for field in schema:
+        inner = names[at : at + len(flat(pa.schema([field]).empty_table()).column_names)]
+        at += len(inner)
+        if any(_is_in(name, wanted) for name in inner):
+            columns.append(field.name)
+            read += inner
+    return (columns, read) if columns else (None, list(names))
+
+
+def _is_in(name: str, wanted: Collection[str] | None) -> bool:
+    return wanted is None or name in wanted
 
 
 def block_rows(num_bytes: int, num_rows: int, block_bytes: int) -> int:

@@ -7,9 +7,9 @@ Each distinct value is converted once: a column of a million rows and three prot
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +106,22 @@ class InvalidValues:
             self.counts[column] = self.counts.get(column, 0) + count
             added = [replace(example, file=file or example.file) for example in other.examples[column]]
             self.examples[column] = [*self.examples.get(column, []), *added][:MAX_VALUE_EXAMPLES]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts and examples as plain data."""
+        return {**asdict(replace(self, lines=ParseStats())), "lines": self.lines.to_dict()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "InvalidValues":
+        """The inverse of `to_dict`, also after JSON."""
+        examples = {name: [InvalidValue(**one) for one in found] for name, found in plain["examples"].items()}
+        noted = {
+            code: {name: (count, text) for name, (count, text) in columns.items()}
+            for code, columns in plain["noted"].items()
+        }
+        lines = ParseStats.from_dict(plain["lines"])
+        values: dict[str, Any] = {**plain, "examples": examples, "noted": noted, "lines": lines}
+        return cls(**values)
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this fraction of a column's rows is invalid."""

@@ -1,0 +1,141 @@
+"""Executors of one plan: this process, or a pool of processes. Each worker loads its job once."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from threading import Thread
+from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
+
+from wirebert.console import warn
+from wirebert.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MAX_LOSSES: Final = 5
+"""Times in a row that workers may die before any of them finishes a shard."""
+
+
+@runtime_checkable
+class Job(Protocol):
+    """Work on shards, as data that can be sent to a worker."""
+
+    def load(self) -> Callable[[Any], Any]:
+        """What works on one item; called once per worker."""
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs a job on many items."""
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        """The result of each item, in any order.
+
+        Raises:
+            UserError: as raised by the job; or a DataError if workers die again and again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what was held between jobs."""
+        ...
+
+
+@final
+class InProcess:
+    """One item after the other in this process."""
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        """The result of each item."""
+        if items:
+            yield from map(job.load(), items)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@final
+@dataclass(frozen=True)
+class Pool:
+    """Processes of this machine; items of one that died are done again by the others."""
+
+    num_workers: int
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        """The result of each item, in any order."""
+        waiting = dict(enumerate(items))
+        losses = Losses()
+        while waiting:
+            pool = ProcessPoolExecutor(
+                min(self.num_workers, len(waiting)), get_context("spawn"), _start_worker, (job, os.getpid())
+            )
+            futures: dict[Future[Any], int] = {}
+            try:
+                futures.update((pool.submit(_work, item), at) for at, item in waiting.items())
+                for future in as_completed(futures):
+                    result = future.result()
+                    del waiting[futures.pop(future)]
+                    losses.forget()
+                    yield result
+            except BrokenProcessPool:
+                losses.add(len(waiting))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@final
+class Losses:
+    """Counts workers that died since one of them finished an item."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def forget(self) -> None:
+        """An item was finished."""
+        self._number = 0
+
+    def add(self, num_waiting: int, what: str = "a worker") -> None:
+        """Tell that a worker died.
+
+        Raises:
+            DataError: it is one too many.
+        """
+        self._number += 1
+        if self._number > MAX_LOSSES:
+            raise DataError(
+                f"{what} died {self._number} times in a row, as if memory were short; use fewer workers, and "
+                "start again: finished shards are kept"
+            )
+        warn(f"{what} died; what it had not finished is done again ({num_waiting:,} shards are left)")
+
+
+_worker: dict[str, Any] = {}
+"""The job of this worker process, and what it loaded."""
+
+
+def _start_worker(job: Job, parent: int) -> None:
+    """Set up a worker process: Ctrl-C is for the parent, and without the parent it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker["job"] = job
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    started_by = parent_process()
+    if started_by is not None and started_by.pid == parent:
+        connection.wait([started_by.sentinel])
+        os._exit(1)
+
+
+def _work(item: Any) -> Any:
+    if "work" not in _worker:  # not at the start: an error of the user would break the pool
+        _worker["work"] = _worker["job"].load()
+    return _worker["work"](item)

@@ -1,0 +1,170 @@
+"""The plan on a Ray cluster: actors that load their job once. Needs the extra `ray`."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, final
+
+from wirebert.cluster.executors import Job, Losses
+from wirebert.console import warn
+from wirebert.errors import ConfigError, DataError
+
+WORKER_BYTES: Final = 1 << 30
+"""Memory asked for by hand for a worker: Ray's accounts do not see Arrow's."""
+_LOOK_S: Final = 5.0
+"""Time between two looks at the nodes while nothing is finished."""
+
+
+@final
+@dataclass(frozen=True)
+class RayCluster:
+    """Actors on the nodes of a cluster, or of one started on this machine ("local")."""
+
+    address: str
+    num_workers: int | None = None
+    """None: as many as the cluster has cores and memory for."""
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        """The result of each item, in any order; those of an actor or node that died are done again.
+
+        Raises:
+            ConfigError: Ray is not installed; the cluster has no room for a worker, or is not reached.
+            DataError: workers die again and again, or the cluster does not answer any more.
+        """
+        if not items:
+            return
+        ray = import_ray()
+        if not ray.is_initialized():
+            self._connect(ray)
+        try:
+            yield from self._run(ray, job, items)
+        except (ray.exceptions.RaySystemError, ConnectionError) as error:
+            raise DataError(
+                f"--cluster {self.address}: the cluster does not answer any more ({_first_line(error)}); "
+                "start again: finished shards are kept"
+            ) from error
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        import_ray().shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        options: dict[str, Any] = {} if self.address != "local" else {"include_dashboard": False}
+        if self.address == "local" and self.num_workers is not None:
+            options["num_cpus"] = self.num_workers
+        host, _, port = self.address.rpartition(":")
+        try:
+            if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=_LOOK_S).close()
+            ray.init(
+                address=self.address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                configure_logging=False,
+                **options,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"--cluster {self.address}: cannot be reached ({_first_line(error)}); give the address of a "
+                "running Ray cluster, such as 10.0.0.1:6379, or local"
+            ) from error
+
+    def _run(self, ray: Any, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        worker = ray.remote(_Worker).options(num_cpus=1, memory=WORKER_BYTES)
+        shared = ray.put(job)
+        waiting, losses = list(reversed(items)), Losses()
+        num_nodes = _num_alive(ray)
+        actors = [worker.remote(shared) for _ in range(min(self._room(ray), len(items)))]
+        starting = {actor.is_ready.remote(): actor for actor in actors}
+        idle: list[Any] = []
+        busy: dict[Any, tuple[Any, Any]] = {}
+        while waiting or busy:
+            while waiting and idle:
+                actor, item = idle.pop(), waiting.pop()
+                busy[actor.work.remote(item)] = (actor, item)
+            done, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_LOOK_S)
+            if (alive := _num_alive(ray)) < num_nodes:
+                warn(f"{num_nodes - alive} of {num_nodes} nodes died; their shards are done again elsewhere")
+            num_nodes = alive
+            if not done:
+                continue
+            actor, item = busy.pop(done[0], None) or (starting.pop(done[0]), None)
+            try:
+                result = ray.get(done[0])
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+                waiting += [] if item is None else [item]
+                losses.add(len(waiting) + len(busy), _dead(ray, error))
+                actor = worker.remote(
+                    shared
+                )  # it gets work when it has started, for which there may be no room
+                starting[actor.is_ready.remote()] = actor
+                continue
+            idle.append(actor)
+            if item is not None:
+                losses.forget()
+                yield result
+
+    def _room(self, ray: Any) -> int:
+        """Number of workers that the cluster has cores and memory for."""
+        has = ray.cluster_resources()
+        room = int(min(has.get("CPU", 0), has.get("memory", 0) // WORKER_BYTES))
+        if room < 1:
+            raise ConfigError(
+                f"--cluster {self.address}: expected a core and {WORKER_BYTES >> 20} MB for a worker, found "
+                f"{has.get('CPU', 0):.0f} cores and {int(has.get('memory', 0)) >> 20} MB; add a node"
+            )
+        return room if self.num_workers is None else min(room, self.num_workers)
+
+
+@final
+class _Worker:
+    """An actor: a job, loaded once."""
+
+    def __init__(self, job: Job) -> None:
+        self._work = None
+        self._job = job
+
+    def is_ready(self) -> bool:
+        """True: it has started."""
+        return True
+
+    def work(self, item: Any) -> Any:
+        """The result of an item."""
+        if self._work is None:  # not at the start: an error of the user would be one of the actor
+            self._work = self._job.load()
+        return self._work(item)
+
+
+def import_ray() -> Any:
+    """The package `ray`, which is quiet.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        return import_module("ray")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "--cluster needs Ray, which is not installed; install it with `pip install 'wirebert[ray]'`, or "
+            "use --workers"
+        ) from error
+
+
+def _num_alive(ray: Any) -> int:
+    return sum(bool(node["Alive"]) for node in ray.nodes())
+
+
+def _dead(ray: Any, error: Exception) -> str:
+    is_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+    return "a worker whose node ran out of memory" if is_memory else "a worker"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

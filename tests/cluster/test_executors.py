@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from wirebert.cluster.executors import MAX_LOSSES, InProcess, Losses, Pool
+from wirebert.cluster.staging import CountRows
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.errors import DataError
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A job that counts how often it is loaded."""
+
+    loaded: list[int]
+
+    def load(self) -> Callable[[int], int]:
+        self.loaded.append(1)
+        return lambda number: number * number
+
+
+def test_this_process_loads_a_job_once_and_not_for_nothing():
+    job = Squares([])
+    assert list(InProcess().run(job, [])) == []
+    assert job.loaded == []
+    assert list(InProcess().run(job, [1, 2, 3])) == [1, 4, 9]
+    assert job.loaded == [1]
+
+
+@pytest.mark.slow
+def test_a_refusal_in_a_worker_is_the_one_of_the_command(
+    traffic_files: dict[str, Path], schema: FlowSchema, tmp_path: Path
+):
+    path = tmp_path / "flows.parquet"
+    path.write_bytes(traffic_files["parquet"].read_bytes())
+    from wirebert.cluster.plan import Shard
+
+    flows = open_flows(path, schema=schema)
+    path.write_bytes(b"PAR1" * 9)
+    shard = Shard(part=0, path="x", size_bytes=36, unit="file")
+    with pytest.raises(DataError, match="damaged"):
+        list(Pool(1).run(CountRows(flows), [shard]))
+
+
+def test_workers_that_die_again_and_again_end_the_work(capfd: pytest.CaptureFixture[str]):
+    losses = Losses()
+    for _ in range(MAX_LOSSES):
+        losses.add(7)
+    assert "7 shards are left" in capfd.readouterr().err
+    losses.forget()
+    for _ in range(MAX_LOSSES):
+        losses.add(7)
+    with pytest.raises(DataError, match="fewer workers"):
+        losses.add(7)

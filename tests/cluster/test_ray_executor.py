@@ -1,0 +1,172 @@
+"""Ray starts slowly, so what needs it is run by `make soak`; what is said without it, always."""
+
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wirebert.cli.main import main
+from wirebert.cluster import staging
+from wirebert.cluster.plan import plan_shards
+from wirebert.cluster.ray_executor import import_ray
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_bytes=3_000, shard_rows=200))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(folder.glob("part-*"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def predict(model: Path, data: Path, out: Path, *more: str) -> int:
+    return main(["predict", str(model), str(data), "--out", f"{out}/", *more])
+
+
+def test_without_ray_the_extra_is_named_before_anything_is_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert predict(model, tmp_path / "missing.csv", tmp_path / "out", "--cluster", "local") == 2
+    assert "pip install 'wirebert[ray]'" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Any]:
+    """A cluster of two nodes, as processes of this machine, of one core each."""
+    ray = import_ray()
+    from ray.cluster_utils import Cluster
+
+    node: dict[str, Any] = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 100 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster.add_node(**node)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def children(names: tuple[str, ...]) -> list[int]:
+    """The processes below this one whose command holds one of the names."""
+    found: list[int] = []
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+    for process, command in commands.items():
+        above = process
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        if above == os.getpid() and process != os.getpid() and any(name in command for name in names):
+            found.append(process)
+    return found
+
+
+class Killer(threading.Thread):
+    """Kills a worker each time that new shards are there, five times."""
+
+    def __init__(self, out: Path, names: tuple[str, ...]) -> None:
+        super().__init__(daemon=True)
+        self.out, self.names, self.num_killed, self.is_over = out, names, 0, False
+
+    def run(self) -> None:
+        seen = 0
+        while not self.is_over and self.num_killed < 5:
+            time.sleep(0.02)
+            finished = len(list(self.out.glob("part-*")))
+            workers = children(self.names)
+            if finished > seen and workers:
+                os.kill(workers[-1], signal.SIGKILL)
+                self.num_killed, seen = self.num_killed + 1, finished
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--workers", "2"), ("spawn_main",)),
+        (("--cluster", "local", "--workers", "2"), ("ray::_Worker",)),
+    ],
+)
+def test_workers_that_are_killed_five_times_leave_the_same_bytes(
+    options: tuple[str, ...],
+    names: tuple[str, ...],
+    model: Path,
+    traffic_files: dict[str, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    assert predict(model, traffic_files["csv"], tmp_path / "alone") == 0
+    killer = Killer(tmp_path / "killed", names)
+    killer.start()
+    assert predict(model, traffic_files["csv"], tmp_path / "killed", *options) == 0
+    killer.is_over = True
+    killer.join()
+    assert killer.num_killed == 5, capfd.readouterr().err
+    assert "a worker died" in capfd.readouterr().err
+    assert digests(tmp_path / "killed") == digests(tmp_path / "alone")
+    assert len(digests(tmp_path / "alone")) > 15
+    left = [path.name for path in (tmp_path / "killed").iterdir() if not path.name.startswith("part-")]
+    assert left == ["_shards"]
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+def test_two_nodes_write_the_shard_files_of_one_process_and_go_on_when_one_dies(
+    model: Path,
+    two_nodes: Any,
+    traffic_files: dict[str, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    data = tmp_path / "in"
+    data.mkdir()
+    for at in range(15):  # enough that the node dies before all is done
+        shutil.copy(traffic_files["csv"], data / f"{at}.csv")
+    assert predict(model, data, tmp_path / "alone") == 0
+    address = ("--cluster", two_nodes.address)
+    assert predict(model, data, tmp_path / "nodes", *address) == 0
+    assert digests(tmp_path / "nodes") == digests(tmp_path / "alone")
+    second = two_nodes.list_all_nodes()[-1]
+
+    def end_node() -> None:
+        while not list((tmp_path / "dying").glob("part-*")):
+            time.sleep(0.05)
+        two_nodes.remove_node(second, allow_graceful=False)
+
+    ending = threading.Thread(target=end_node, daemon=True)
+    ending.start()
+    assert predict(model, data, tmp_path / "dying", *address) == 0
+    ending.join()
+    assert digests(tmp_path / "dying") == digests(tmp_path / "alone")
+    told = capfd.readouterr().err
+    assert "died" in told
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_address_where_no_cluster_is_told_in_a_sentence(
+    model: Path, traffic_files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    data = traffic_files["csv"]
+    assert predict(model, data, tmp_path / "out", "--cluster", "127.0.0.1:1") == 2
+    assert "cannot be reached" in capfd.readouterr().err
