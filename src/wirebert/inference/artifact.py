@@ -199,7 +199,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             architecture=architecture,
             weights=_open_weights(folder, manifest),
             tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
-            classes=_read_classes(manifest["classes"]),
+            classes=ClassMap(**{**manifest["classes"], "classes": tuple(manifest["classes"]["classes"])}),
             origin=manifest["origin"],
             exports=_read_exports(folder, manifest),
             operating_point=from_builtins(OperatingPoint, manifest["operating_point"])
@@ -341,10 +341,6 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
 def _open_weights(folder: Path, manifest: Mapping[str, Any]) -> Weights:
     path, digest = folder / _WEIGHTS, manifest["files"][_WEIGHTS]
     return LazyWeights(path, lambda: check_content(path, digest))
-
-
-def _read_classes(state: Mapping[str, Any]) -> ClassMap:
-    return ClassMap(classes=tuple(state["classes"]), label_map=state["label_map"], benign=state["benign"])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
