@@ -172,6 +172,16 @@ def test_a_quote_left_open_swallows_nothing(tmp_path: Path):
     assert (parse_stats.num_rejected, parse_stats.examples[0].line, parse_stats.num_line_breaks) == (1, 2, 1)
 
 
+@pytest.mark.parametrize("closing", ["", '9, x"y"\n', '9, x"y", z\n', '9, ""la\n\na:"x", p\n'])
+def test_a_quote_left_open_behind_a_blank_swallows_nothing(closing: str, tmp_path: Path):
+    dialect = Dialect(has_header=False, blanks_before_quotes=True)
+    rows, parse_stats = take(tmp_path / "f", f'1, "2"\n5, "6\n7, 8\n{closing}3, 4\n', dialect)
+    assert rows[:2] == [["1", "2"], ["7", " 8"]]
+    assert rows[-1] == ["3", " 4"]
+    assert len(rows) + parse_stats.num_rejected == 4 + len(closing.splitlines()) - parse_stats.num_blank
+    assert parse_stats.num_line_breaks == 0
+
+
 def test_a_row_with_a_line_break_and_an_open_quote_is_set_aside_whole(tmp_path: Path):
     rows, parse_stats = take(tmp_path / "f", '1,2\n"a\nb","c\n3,4\n')
     assert rows == [["1", "2"], ["3", "4"]]

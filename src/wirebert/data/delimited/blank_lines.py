@@ -9,7 +9,7 @@ BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
 
 def without_blanks(text: bytes, dialect: Dialect) -> bytes:
-    """The text for Arrow: tabs in place of blanks, no blanks before an opening quote."""
+    """The text for Arrow, with tabs in place of blanks that delimit."""
     if dialect.delimiter == " ":
         quoted = quoted_fields(dialect.grammar)
         if quoted is None or (dialect.quote or "").encode() not in text:
@@ -19,13 +19,17 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
         pattern = re.compile(b"|".join([quoted.pattern, ends, rb"(?P<gap>[ \t]+)"]), re.DOTALL)
         parts = {"end": b"", "gap": b"\t"}
         return pattern.sub(lambda match: parts.get(match.lastgroup or "", match[0]), b"\n" + text)[1:]
-    if dialect.blanks_before_quotes and dialect.quote:
-        gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
-        # An odd number of quotes opens a field; an even number is text (or an empty field).
-        return re.sub(
-            rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))", b"", text
-        )
     return text
+
+
+def without_blanks_before_quotes(text: bytes, dialect: Dialect) -> bytes:
+    """The text without blanks between a delimiter and an opening quote, if the dialect has such."""
+    if not dialect.blanks_before_quotes or not dialect.quote:
+        return text
+    gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
+    # An odd number of quotes opens a field; an even number is text (or an empty field).
+    opening = rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))"
+    return re.sub(opening, b"", text)
 
 
 def count_lines(text: bytes) -> int:

@@ -17,7 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.delimited.blank_lines import count_blank, count_lines, without_blanks
+from wirebert.data.delimited.blank_lines import (
+    count_blank,
+    count_lines,
+    without_blanks,
+    without_blanks_before_quotes,
+)
 from wirebert.data.dialect import (
     DAMAGE,
     ByteStream,
@@ -125,6 +130,7 @@ def row_pieces(
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         cut = footer_lines_start(text, cut, dialect.footer_lines or 0)
         lines, removed = clean(text[:cut], dialect, header, width)
+        lines = without_blanks_before_quotes(lines, dialect)  # an open quote behind blanks is open, too
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
