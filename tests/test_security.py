@@ -37,7 +37,7 @@ MODULES = {
 }
 
 # The module that may import what can open a connection: the service, which listens.
-MAY_CONNECT = {"service/server.py", "alerts/syslog.py"}
+MAY_CONNECT = {"service/server.py", "alerts/syslog.py", "cluster/ray_executor.py"}
 CONNECTING = {
     "socket",
     "ssl",
