@@ -166,9 +166,15 @@ def test_verdicts_of_a_live_pipe_come_before_it_closes(model: Path, flows: Path,
     assert done.stdout == b"".join(expected)
 
 
-def test_following_is_refused_with_the_command_to_use(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(model), "conn.log", "--follow", "--out", "v.jsonl"]) == 2
-    assert f"`wirebert monitor {model} conn.log --to v.jsonl`" in capfd.readouterr().err
+def test_following_by_its_old_name_is_a_monitor_and_names_the_command(
+    model: Path, flows: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "v.jsonl"
+    command = [sys.executable, "-m", "wirebert", "predict", str(model), "-", "--follow", "--out", str(out)]
+    done = subprocess.run(command, input=flows.read_bytes(), capture_output=True, check=True)
+    assert f"`wirebert monitor {model} - --to {out}`" in done.stderr.decode()
+    assert len(out.read_text().splitlines()) == len(flows.read_text().splitlines()) - 1
+    assert (tmp_path / "v.jsonl.state" / "monitor.state").is_file()
 
 
 def test_a_monitor_scores_a_pipe_to_its_end_without_pytorch(model: Path, flows: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def add_predict(commands: Commands) -> None:
         "output (default: verdicts, by the name of the file)",
     )
     _add_techniques(predict)
-    predict.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # refused with the new way
+    predict.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # of `monitor`
     _add_explain(predict)
     add_executor(predict)
     add_fit_options(predict)

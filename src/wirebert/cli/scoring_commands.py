@@ -35,11 +35,8 @@ def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
     is_stdin = options.data == "-"
     if options.follow:
-        out = " --to FILE.jsonl" if options.out is None else f" --to {options.out}"
-        raise ConfigError(
-            "predict --follow is a command of its own now: "
-            f"`wirebert monitor {options.model} {options.data}{out}`"
-        )
+        _follow(options)
+        return
     if needs_shards(options):
         predict_by_shards(options)
         return
@@ -131,6 +128,16 @@ def monitor(options: argparse.Namespace) -> None:
         num_flows = monitoring.monitor(load, options.sources, settings, requests, hear, on_status)
     warn(f"{num_flows:,} flows: {', '.join(target.place for target in targets)}")
     require_no_warnings(told, strict=options.strict)
+
+
+def _follow(options: argparse.Namespace) -> None:
+    """`predict --follow`, the name that `monitor` had for one log; until 0.1.0 it goes on as that."""
+    from wirebert.cli.main import build_parser
+
+    to = ["--to", str(options.out)] if options.out is not None else []
+    words = ["monitor", str(options.model), options.data, *to]
+    warn(f"predict --follow is a command of its own now: `wirebert {' '.join(words)}`")
+    monitor(argparse.Namespace(**{**vars(build_parser().parse_args(words)), **vars(options)}))
 
 
 @contextmanager
