@@ -1,9 +1,11 @@
 import os
 import signal
+from io import StringIO
 from threading import Event
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from wirebert.workflows.predict import VerdictCounts, until_asked
 
@@ -49,3 +51,13 @@ def test_without_a_threshold_there_are_classes_alone() -> None:
     counts.add(pa.table({"predicted_class": ["[red]"]}))
     assert [str(column.header) for column in counts.to_table().columns] == ["predicted class", "flows"]
     assert [str(cell) for cell in counts.to_table().columns[0].cells] == ["[red]"]
+
+
+def test_counts_on_a_terminal_bring_no_escapes_beside_verdicts() -> None:
+    counts, shown = VerdictCounts(), StringIO()
+    counts.add(pa.table({"predicted_class": ["dos", "normal"], "verdict": ["alert", "pass"]}))
+    Console(file=shown, force_terminal=True, color_system="truecolor", highlight=False).print(
+        counts.to_table()
+    )
+    assert "dos" in shown.getvalue()
+    assert "\x1b" not in shown.getvalue()

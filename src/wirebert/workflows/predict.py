@@ -34,7 +34,7 @@ class VerdictCounts:
     def to_table(self) -> Table:
         """The counts for a terminal: a row for each class, the largest first, then all."""
         verdicts = [name for name in (ALERT, UNKNOWN, PASS) if any(own == name for _, own in self.counts)]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")  # no escapes beside verdicts
         table.add_column("predicted class", overflow="fold")
         for name in ("flows", *verdicts):
             table.add_column(name, justify="right", no_wrap=True)
@@ -50,7 +50,7 @@ class VerdictCounts:
         for name, _ in totals.most_common():
             table.add_row(*row(name, [name]))
         if len(totals) > 1:
-            table.add_row(*row("all", list(totals)), style="bold")
+            table.add_row(*row("all", list(totals)))
         return table
 
 
