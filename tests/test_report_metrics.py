@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,9 @@ def test_the_mistakes_are_the_surest_wrong_verdicts(evaluated: EvaluatedSplit, t
     place = {row: number for number, row in enumerate(evaluated.numbers("row").tolist())}
     found = evaluated.split["mistakes"]
     wrong = evaluated.true != evaluated.verdicts
-    assert 1 <= len(found) <= 20
+    cells = Counter((mistake["true_class"], mistake["predicted_class"]) for mistake in found)
+    assert 1 <= max(cells.values()) <= 10
+    assert len(found) <= 200
     assert found[0]["probability"] == pytest.approx(sureness[wrong].max())
     assert all(a["probability"] >= b["probability"] for a, b in pairwise(found))
     for mistake in found:
@@ -318,7 +321,7 @@ def test_the_page_says_what_the_report_holds(evaluated: EvaluatedSplit, trained:
             f'{evaluated.split["headline"][figure]:.3f} <span class="range">[{low:.3f}, {high:.3f}]</span>'
             in page
         )
-    for mistake in evaluated.split["mistakes"]:
+    for mistake in evaluated.split["mistakes"][:20]:
         assert f"probability {100 * mistake['probability']:.2f} %, row {mistake['row']:,}" in page
         assert f"row {mistake['row']:,}" in page
 

@@ -244,6 +244,7 @@ numbers = st.floats() | st.none()
             }
         ),
         min_size=1,
+        max_size=8,
     )
 )
 def test_events_of_any_content_are_valid(rows: list[dict[str, object]]):

@@ -59,7 +59,9 @@ def test_the_body_is_documented_by_the_types_that_read_it(artifact: "Artifact"):
 def test_a_key_is_spoken_of_where_one_is_needed(artifact: "Artifact"):
     assert "securitySchemes" not in str(described(artifact))
     with_key = described(artifact, needs_key=True)
-    assert str(with_key).count("'security': [{'key': []}]") == 3  # verdicts, the model, the counts
+    assert (
+        str(with_key).count("'security': [{'key': []}]") == 5
+    )  # verdicts, the model, the counts, incidents, marks
 
 
 def test_the_model_is_described_without_a_path(artifact: "Artifact"):

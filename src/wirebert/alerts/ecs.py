@@ -51,6 +51,7 @@ class EcsContext:
     techniques: AttackTechniques = field(default_factory=AttackTechniques.built_in)
 
 
+@np.errstate(over="ignore")  # what overflows is left out
 def ecs_events(records: pa.Table, context: EcsContext) -> list[bytes]:
     """One event for each verdict record, in order; without the end of the line.
 

@@ -101,6 +101,7 @@ class Examples:
         requests = {
             400: f"{post} {_URL}",
             401: f'{post} -H "Authorization: Bearer $KEY" {_URL}',
+            403: "curl -H 'Origin: http://localhost:8080' http://localhost:8080/docs",
             404: listed,
             405: listed,
             406: f"{post} -H 'Accept: {CSV}' {_URL}",
