@@ -114,7 +114,7 @@ def test_events_are_written_with_the_table_of_the_user(
     manifest = json.loads((model / "wirebert.json").read_text())
     assert {len(event["wirebert"]["model_sha256"]) for event in events} == {len(manifest["sha256"])}
     assert main([*words, "--attack-techniques", str(tmp_path / "no.toml")]) == 2
-    assert "expected a table of attack techniques" in capsys.readouterr().err
+    assert "expected a TOML file of [[class]] tables" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -48,6 +48,21 @@ def test_shards_of_a_store_have_the_rows_of_the_disk(store: Path, schema: FlowSc
     assert pa.concat_tables(tables).equals(pa.concat_tables(local.blocks()))
 
 
+def test_rows_of_a_store_have_no_name_in_the_folder_for_temporary_files(
+    store: Path, schema: FlowSchema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    left: list[list[Path]] = []
+
+    def opened(*given: object, **named: object) -> object:
+        left.append([path for path in tmp_path.rglob("*") if path.is_file()])
+        return open_flows(*given, **named)  # pyright: ignore
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("wirebert.cluster.remote.open_flows", opened)
+    open_remote_flows(store.as_uri(), DataConfig(), schema)
+    assert left == [[]]
+
+
 def test_a_store_without_parquet_is_refused(tmp_path: Path, schema: FlowSchema):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="expected Parquet files, found none"):

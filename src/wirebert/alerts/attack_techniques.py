@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, final
 
+from wirebert.alerts.toml_tables import read_tables, tables_of
 from wirebert.errors import ConfigError
 
 SEVERITIES: Final[Mapping[str, int]] = {"low": 21, "medium": 47, "high": 73, "critical": 99}
@@ -55,31 +56,22 @@ class AttackTechniques:
         return cls.parse(tomllib.loads(text), "attack_techniques.toml")
 
     @classmethod
-    def load(cls, path: Path) -> "AttackTechniques":
-        """The table of a user's file, before the built-in one.
+    def load(cls, path: Path | None) -> "AttackTechniques":
+        """The table of a user's file, if there is one, before the built-in one.
 
         Raises:
             ConfigError: the file cannot be read, or an entry is not valid.
         """
-        try:
-            plain = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: expected a table of attack techniques, found none that can be read "
-                f"({error.strerror}); check its name and permissions"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: expected TOML with [[class]] tables ({error}); correct it") from error
-        own = cls.parse(plain, str(path))
+        if path is None:
+            return cls.built_in()
+        own = cls.parse(read_tables(path, "class"), str(path))
         own._entries += cls.built_in()._entries
         return own
 
     @classmethod
     def parse(cls, plain: Mapping[str, object], where: str) -> "AttackTechniques":
         """The table of a parsed file."""
-        tables = plain.get("class", [])
-        if set(plain) - {"class"} or not isinstance(tables, list):
-            raise ConfigError(f"{where}: expected [[class]] tables, found {', '.join(plain)}; correct it")
+        tables = tables_of(plain, "class", where)
         return cls([_entry(table, f"{where}, class {number}") for number, table in enumerate(tables, 1)])
 
     def of(self, class_name: str) -> AttackTechnique:

@@ -49,10 +49,9 @@ class IncidentSettings:
     """Whether flows with the verdict `unknown` belong to incidents too."""
 
     def __post_init__(self) -> None:
-        for name, low in {"gap_s": 0.0, "max_open": 1}.items():
-            value = getattr(self, name)
-            if not value > 0 or value < low or value == float("inf"):
-                raise ConfigError(f"incidents.{name} must be above 0, got {value}")
+        for name in ("gap_s", "max_open"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"incidents.{name} must be above 0, got {getattr(self, name)}")
         for name in ("late_s", "max_alerts_per_hour"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"incidents.{name} must be at least 0, got {getattr(self, name)}")

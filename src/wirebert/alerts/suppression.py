@@ -4,7 +4,6 @@
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
+from wirebert.alerts.toml_tables import read_tables, tables_of
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
 from wirebert.data.findings import Finding
 from wirebert.errors import ConfigError
@@ -65,23 +65,12 @@ class Suppressions:
         Raises:
             ConfigError: the file cannot be read, or a rule is not valid.
         """
-        try:
-            plain = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: expected a file of suppression rules, found none that can be read "
-                f"({error.strerror}); check its name and permissions"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: expected TOML with [[rule]] tables ({error}); correct it") from error
-        return cls.parse(plain, str(path))
+        return cls.parse(read_tables(path, "rule"), str(path))
 
     @classmethod
     def parse(cls, plain: Mapping[str, object], where: str) -> "Suppressions":
         """The rules of a parsed file."""
-        rules = plain.get("rule", [])
-        if set(plain) - {"rule"} or not isinstance(rules, list):
-            raise ConfigError(f"{where}: expected [[rule]] tables, found {', '.join(plain)}; correct it")
+        rules = tables_of(plain, "rule", where)
         return cls([_rule(rule, f"{where}, rule {number}") for number, rule in enumerate(rules, 1)])
 
     def hides(self, records: pa.Table, now_s: float | None = None) -> Bool[np.ndarray, " flows"]:

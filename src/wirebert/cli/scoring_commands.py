@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
-import wirebert
-from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
@@ -27,7 +25,7 @@ from wirebert.inference.predictions import (
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.predict import VerdictCounts, until_asked
+from wirebert.workflows.predict import VerdictCounts, ecs_context, until_asked
 from wirebert.workflows.predict_shards import needs_shards, predict_by_shards
 
 
@@ -47,7 +45,7 @@ def predict(options: argparse.Namespace) -> None:
     flows = open_flows(options.data, config, schema=detector.schema, is_live=is_stdin)
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
-    ecs = _ecs_context(detector, options)
+    ecs = ecs_context(detector.artifact, options.attack_techniques) if options.format == "ecs" else None
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     carried = () if ecs is None else carried_columns(flows.schema.names)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
@@ -157,19 +155,6 @@ def _monitor_server(options: argparse.Namespace) -> Generator[Callable[[Mapping[
     )
     with MonitorServer(config).running() as server:
         yield server.update
-
-
-def _ecs_context(detector: Detector, options: argparse.Namespace) -> EcsContext | None:
-    """What events say of the model; None where verdicts are written as they are."""
-    if options.format != "ecs":
-        return None
-    own = options.attack_techniques
-    return EcsContext(
-        model_sha256=detector.artifact.sha256,
-        benign=detector.artifact.classes.benign,
-        version=wirebert.__version__,
-        techniques=AttackTechniques.built_in() if own is None else AttackTechniques.load(own),
-    )
 
 
 def serve(options: argparse.Namespace) -> None:

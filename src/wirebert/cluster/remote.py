@@ -1,8 +1,8 @@
 """Parquet files of an object store as `Flows`, of which only footers and some first rows are read."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -11,6 +11,7 @@ from wirebert.cluster.storage import Storage
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
+from wirebert.files import path_of, unnamed_file
 
 _FIRST_ROWS = 1_000
 
@@ -31,19 +32,19 @@ def open_remote_flows(uri: str, config: DataConfig, schema: FlowSchema) -> Flows
     scheme, _, rest = uri.partition("://")
     query = f"?{rest.partition('?')[2]}" if "?" in rest else ""
     uris = [f"{scheme}://{path}{query}" for path in paths]
-    with tempfile.TemporaryDirectory(prefix="wirebert-") as folder:
-        stub = Path(folder) / "flows.parquet"
+    with unnamed_file("wirebert-first-rows-", in_memory=True) as stub:  # a kill leaves no copy of traffic
         try:
             with Storage.of(uris[0]).open_parquet("") as file:
                 batches = file.iter_batches(_FIRST_ROWS)
                 first = next(batches, None)
                 rows = file.schema_arrow.empty_table() if first is None else pa.Table.from_batches([first])
-                parquet.write_table(rows, stub)
+                parquet.write_table(rows, cast(Any, stub))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{uris[0]}: cannot be read ({reason}); check that it is complete") from error
-        flows = open_flows(stub, config, schema=schema)
-    parts = tuple(replace(flows.parts[0], where=one) for one in uris)
+        stub.flush()
+        flows = open_flows(path_of(stub), config, schema=schema)
+    parts = tuple(replace(flows.parts[0], path=Path(one), where=one) for one in uris)
     return replace(flows, name=uri, parts=parts, files=(), listing=())
 
 

@@ -16,8 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-import wirebert
-from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.counts import MonitorCounts
 from wirebert.alerts.ecs import EcsContext
 from wirebert.alerts.incident_records import IncidentSettings
@@ -33,6 +31,7 @@ from wirebert.inference.follow_state import MonitorState, read_state, write_stat
 from wirebert.inference.followed_log import Scoring
 from wirebert.inference.rejected_rows import rejected_line
 from wirebert.inference.sources import Followed, Sources, with_keys
+from wirebert.workflows.predict import ecs_context
 
 POLL_S: Final = 0.5
 """Seconds between two looks at idle sources."""
@@ -289,13 +288,8 @@ class _Desk:
         self.tell_event("reloaded", f"model {context.model_sha256[:12]} and its settings are loaded")
 
     def _read_settings(self, detector: Detector) -> tuple[Suppressions, EcsContext]:
-        hidden, table = self._settings.suppressions, self._settings.techniques
-        context = EcsContext(
-            model_sha256=detector.artifact.sha256,
-            benign=detector.artifact.classes.benign,
-            version=wirebert.__version__,
-            techniques=AttackTechniques.built_in() if table is None else AttackTechniques.load(table),
-        )
+        hidden = self._settings.suppressions
+        context = ecs_context(detector.artifact, self._settings.techniques)
         return Suppressions() if hidden is None else Suppressions.load(hidden), context
 
     def _write_incidents(self, incidents: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, final
 
 import pyarrow as pa
@@ -11,7 +12,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+import wirebert
+from wirebert.alerts.attack_techniques import AttackTechniques
+from wirebert.alerts.ecs import EcsContext
 from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
+from wirebert.inference.artifact import Artifact
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a process to end."""
@@ -52,6 +57,20 @@ class VerdictCounts:
         if len(totals) > 1:
             table.add_row(*row("all", list(totals)))
         return table
+
+
+def ecs_context(artifact: Artifact, techniques: Path | None) -> EcsContext:
+    """What events say of the model; `techniques` is a user's table of classes.
+
+    Raises:
+        ConfigError: the table is not valid.
+    """
+    return EcsContext(
+        model_sha256=artifact.sha256,
+        benign=artifact.classes.benign,
+        version=wirebert.__version__,
+        techniques=AttackTechniques.load(techniques),
+    )
 
 
 @contextmanager
