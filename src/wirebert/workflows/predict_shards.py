@@ -101,7 +101,9 @@ def predict_by_shards(options: argparse.Namespace) -> None:
     if options.data == "-":
         raise ConfigError("--workers, --cluster and folders of shards are for files: no standard input (-)")
     if options.format == "ecs":
-        raise ConfigError("--format ecs is written by one process: leave out --workers and --cluster")
+        raise ConfigError(
+            "--format ecs is written by one process to one file: leave out --workers, --cluster and folders"
+        )
     with closing(executor_of(options)) as executor:
         _predict(options, executor, Output.of(options.out))
 
@@ -136,7 +138,7 @@ def _predict(options: argparse.Namespace, executor: Executor, out: Output) -> No
     engine, peak_mb = records[0].engine, max(one.peak_mb for one in records)
     done = (
         f"{fit.invalid_values.num_rows:,} flows by {engine}: {options.out} "
-        f"({len(records):,} shards, at most {peak_mb:,} MB a worker)"
+        f"({len(records):,} shard{'s' * (len(records) > 1)}, at most {peak_mb:,} MB a worker)"
     )
     SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     tell(fit.scored)
