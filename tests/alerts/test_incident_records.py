@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.alerts.incident_records import IncidentSettings, alert_classes, event_times
+from wirebert.alerts.incident_records import IncidentRecord, IncidentSettings, alert_classes, event_times
 from wirebert.errors import ConfigError
 
 
@@ -41,3 +41,13 @@ def test_classes_of_alerts_are_never_benign():
     assert alert_classes(records, "ok").to_pylist() == ["scan", "dos", "unknown"]
     assert alert_classes(records.drop_columns(["verdict"]), None).to_pylist() == ["ok", "dos", "ok"]
     assert np.array(alert_classes(records.slice(0, 0), "ok")).tolist() == []
+
+
+@pytest.mark.parametrize(("first_s", "last_s"), [(0.0, 89.0), (211.0, 300.0)])
+def test_flows_more_than_a_gap_before_or_behind_are_another_incident(first_s: float, last_s: float):
+    def record(first: float, last: float) -> IncidentRecord:
+        return IncidentRecord(key="k", source="s", incident_id="i", first_s=first, last_s=last)
+
+    mine, step = record(100.0, 200.0), 1.0 if last_s < 100 else -1.0
+    assert not mine.touches(record(first_s, last_s), 10.0)
+    assert mine.touches(record(first_s + step, last_s + step), 10.0)

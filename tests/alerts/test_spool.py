@@ -153,3 +153,20 @@ def test_nothing_is_lost_by_kills_at_any_moment(seed: int, tmp_path: Path, monke
     last = opened(tmp_path, receiver, [], saved)
     wait_for(lambda: set(lines(0, saved_number)) <= set(receiver.got))
     last.close()
+
+
+def test_what_is_behind_the_saved_end_is_cut_off_and_written_again(tmp_path: Path):
+    receiver = Receiver()
+    receiver.is_up = False
+    sink = opened(tmp_path, receiver, [])
+    sink.write(lines(0, 10))
+    sink.flush()
+    saved = sink.end
+    sink.write(lines(10, 20))  # the state was not saved behind these
+    sink.close(0.1)
+    receiver.is_up = True
+    sink = opened(tmp_path, receiver, [], saved)
+    sink.write(lines(10, 12))
+    wait_for(lambda: len(receiver.got) >= 12)
+    sink.close()
+    assert receiver.got == lines(0, 12)

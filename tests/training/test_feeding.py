@@ -1,3 +1,5 @@
+import gc
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from wirebert.encoding.token_rows import JaggedRows, take_rows
+from wirebert.training import feeding
 from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import (
     LabelledFlows,
@@ -139,6 +142,14 @@ next(fed)
 print(open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read(), flush=True)
 time.sleep(60)
 """
+
+
+def test_a_worker_never_collects_what_its_parent_left():
+    child = os.fork()
+    if child == 0:
+        feeding._begin_worker(0)  # pyright: ignore[reportPrivateUsage]
+        os._exit(0 if gc.get_freeze_count() > 1_000 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import VerdictCounts, ecs_context, until_asked
-from wirebert.workflows.predict_shards import needs_shards, predict_by_shards
+from wirebert.workflows.predict_shards import detector_arguments, needs_shards, predict_by_shards
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -181,17 +181,7 @@ def _threshold_findings(detector: Detector, options: argparse.Namespace) -> tupl
 
 def _detector(options: argparse.Namespace) -> Detector:
     """The detector that the options describe; exports that it cannot use are named on standard error."""
-    detector = Detector.load(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        backend=options.backend,
-        threads=options.threads,
-        fpr=options.fpr,
-        novelty=options.novelty,
-        allow_absent=bool(options.allow_absent),
-        community_id_seed=options.community_id_seed,
-    )
+    detector = Detector.load(options.model, **detector_arguments(options, is_shared=False))
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
