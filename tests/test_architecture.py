@@ -79,6 +79,7 @@ EDGES: Sequence[str] = """
     cluster.plan
     cluster.predict
     cluster.ray_executor
+    cluster.ray_ranks
     cluster.remote
     cluster.results
     cluster.staging
@@ -144,6 +145,7 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.monitor
+    workflows.train_on_cluster
     workflows.pretraining_report
     workflows.typed_rows
 """.split()

@@ -41,6 +41,10 @@ class TrainingError(UserError):
     """Training cannot continue, for example after a loss that is not finite."""
 
 
+class RankLostError(TrainingError):
+    """Another process of a training ended without saying why."""
+
+
 class FindingWarning(UserWarning):
     """What a command would print of traffic and model, as a warning of Python: a code and a sentence."""
 

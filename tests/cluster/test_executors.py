@@ -48,10 +48,10 @@ def test_a_refusal_in_a_worker_is_the_one_of_the_command(
 def test_workers_that_die_again_and_again_end_the_work(capfd: pytest.CaptureFixture[str]):
     losses = Losses()
     for _ in range(MAX_LOSSES):
-        losses.add(7)
+        losses.add_shards(7)
     assert "7 shards are left" in capfd.readouterr().err
     losses.forget()
     for _ in range(MAX_LOSSES):
-        losses.add(7)
+        losses.add_shards(7)
     with pytest.raises(DataError, match="fewer workers"):
-        losses.add(7)
+        losses.add_shards(7)

@@ -55,6 +55,7 @@ def add_train(commands: Commands) -> None:
         "schema",
     )
     _add_run_folder(train)
+    _add_cluster(train)
 
 
 def add_pretrain(commands: Commands) -> None:
@@ -83,6 +84,19 @@ def _add_run_folder(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed", type=int, help="random seed for split, initialisation and shuffling (default: 1)"
+    )
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the cluster that a training runs on."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS|local",
+        help="train on a Ray cluster, or on one that is started on this machine; every node reaches the data "
+        "and the run folder under the same path",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="ranks on the cluster (default: as many as it has room for)"
     )
 
 
@@ -118,6 +132,7 @@ def add_distill(commands: Commands) -> None:
     add_setting_options(distill, with_size=False)
     add_fit_options(distill)
     _add_run_folder(distill)
+    _add_cluster(distill)
 
 
 def add_compare(commands: Commands) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
+from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.comparison.compare import run_comparison
 from wirebert.comparison.jobs import default_jobs
 from wirebert.comparison.splits import compare_on_splits
@@ -42,6 +43,7 @@ from wirebert.workflows.pretrain import fit_masked
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 from wirebert.workflows.train import train as train_detector
+from wirebert.workflows.train_on_cluster import train_on_cluster
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
@@ -97,6 +99,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one or pretrain a model, or resume an interrupted run."""
+    _cluster(options)  # what is missing is told before anything is read
     with init_process_group(os.environ) as group:
         if not group.communicator.is_main:
             with sigterm_as_exception():
@@ -122,7 +125,8 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
-        _fit(run, folder, console, group, strict=getattr(options, "strict", False))  # not of `pretrain`
+        strict = getattr(options, "strict", False)  # not of `pretrain`
+        _fit(run, folder, console, group, strict=strict, cluster=_cluster(options))
 
 
 def _find_recipe(options: argparse.Namespace) -> Path | None:
@@ -243,7 +247,22 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
             return
         resolve = resolve_pretraining if is_pretraining else resolve_run
         strict = getattr(options, "strict", False)
-        _fit(resolve(folder.run_toml), folder, console, group, strict=strict)
+        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, cluster=_cluster(options))
+
+
+def _cluster(options: argparse.Namespace) -> RayCluster | None:
+    """The cluster that `--cluster` names; None: the training is one of this machine."""
+    address, num_workers = getattr(options, "cluster", None), getattr(options, "workers", None)
+    if address is None:
+        if num_workers is not None:
+            raise ConfigError(
+                "--workers is the number of ranks on a cluster; give --cluster ADDRESS or local"
+            )
+        return None
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {num_workers}")
+    import_ray()
+    return RayCluster(address, num_workers)
 
 
 def _fit(
@@ -253,6 +272,7 @@ def _fit(
     group: ProcessGroup = SINGLE_PROCESS,
     *,
     strict: bool = False,
+    cluster: RayCluster | None = None,
 ) -> None:
     command = "pretrain" if isinstance(run, PretrainConfig) else "train"
     try:
@@ -260,7 +280,10 @@ def _fit(
             if isinstance(run, PretrainConfig):
                 fit_masked(run, folder, console, group)
                 return
-            report = train_detector(run, folder, console, group)
+            if cluster is None:
+                report = train_detector(run, folder, console, group)
+            else:
+                report = train_on_cluster(cluster, folder)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
     if strict:

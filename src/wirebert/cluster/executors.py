@@ -83,7 +83,7 @@ class Pool:
                     losses.forget()
                     yield result
             except BrokenProcessPool:
-                losses.add(len(waiting))
+                losses.add_shards(len(waiting))
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -102,8 +102,8 @@ class Losses:
         """An item was finished."""
         self._number = 0
 
-    def add(self, num_waiting: int, what: str = "a worker") -> None:
-        """Tell that a worker died.
+    def add(self, what: str, goes_on: str, kept: str) -> None:
+        """Tell that a worker died, how the work goes on, and what is kept if it can not.
 
         Raises:
             DataError: it is one too many.
@@ -112,9 +112,14 @@ class Losses:
         if self._number > MAX_LOSSES:
             raise DataError(
                 f"{what} died {self._number} times in a row, as if memory were short; use fewer workers, and "
-                "start again: finished shards are kept"
+                f"start again: {kept}"
             )
-        warn(f"{what} died; what it had not finished is done again ({num_waiting:,} shards are left)")
+        warn(f"{what} died; {goes_on}")
+
+    def add_shards(self, num_waiting: int, what: str = "a worker") -> None:
+        """Tell that a worker died, and how many shards are left."""
+        goes_on = f"what it had not finished is done again ({num_waiting:,} shards are left)"
+        self.add(what, goes_on, "finished shards are kept")
 
 
 _worker: dict[str, Any] = {}

@@ -36,9 +36,7 @@ class RayCluster:
         """
         if not items:
             return
-        ray = import_ray()
-        if not ray.is_initialized():
-            self._connect(ray)
+        ray = self.connect()
         try:
             yield from self._run(ray, job, items)
         except (ray.exceptions.RaySystemError, ConnectionError) as error:
@@ -51,7 +49,15 @@ class RayCluster:
         """Leave the cluster; one that was started here ends."""
         import_ray().shutdown()
 
-    def _connect(self, ray: Any) -> None:
+    def connect(self) -> Any:
+        """The package `ray`, connected to the cluster.
+
+        Raises:
+            ConfigError: Ray is not installed, or the cluster is not reached.
+        """
+        ray = import_ray()
+        if ray.is_initialized():
+            return ray
         options: dict[str, Any] = {} if self.address != "local" else {"include_dashboard": False}
         if self.address == "local" and self.num_workers is not None:
             options["num_cpus"] = self.num_workers
@@ -71,13 +77,14 @@ class RayCluster:
                 f"--cluster {self.address}: cannot be reached ({_first_line(error)}); give the address of a "
                 "running Ray cluster, such as 10.0.0.1:6379, or local"
             ) from error
+        return ray
 
     def _run(self, ray: Any, job: Job, items: Sequence[Any]) -> Iterator[Any]:
         worker = ray.remote(_Worker).options(num_cpus=1, memory=WORKER_BYTES)
         shared = ray.put(job)
         waiting, losses = list(reversed(items)), Losses()
         num_nodes = _num_alive(ray)
-        actors = [worker.remote(shared) for _ in range(min(self._room(ray), len(items)))]
+        actors = [worker.remote(shared) for _ in range(min(self.room(ray), len(items)))]
         starting = {actor.is_ready.remote(): actor for actor in actors}
         idle: list[Any] = []
         busy: dict[Any, tuple[Any, Any]] = {}
@@ -98,7 +105,7 @@ class RayCluster:
                 raise error.cause from None
             except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
                 waiting += [] if item is None else [item]
-                losses.add(len(waiting) + len(busy), _dead(ray, error))
+                losses.add_shards(len(waiting) + len(busy), _dead(ray, error))
                 actor = worker.remote(
                     shared
                 )  # it gets work when it has started, for which there may be no room
@@ -109,8 +116,12 @@ class RayCluster:
                 losses.forget()
                 yield result
 
-    def _room(self, ray: Any) -> int:
-        """Number of workers that the cluster has cores and memory for."""
+    def room(self, ray: Any) -> int:
+        """Number of workers that the cluster has cores and memory for.
+
+        Raises:
+            ConfigError: it has none.
+        """
         has = ray.cluster_resources()
         room = int(min(has.get("CPU", 0), has.get("memory", 0) // WORKER_BYTES))
         if room < 1:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from wirebert.errors import ConfigError, Terminated, TrainingError
+from wirebert.errors import ConfigError, RankLostError, Terminated
 
 Value = TypeVar("Value")
 
@@ -188,6 +188,8 @@ class JobQueue:
         self._num_words = 0
         self._is_over = threading.Event()
         self._one_failed = threading.Event()
+        # In another thread this is a worker of Ray, which ends all workers itself when one of them fails.
+        self._is_in_main_thread = threading.current_thread() is threading.main_thread()
         threading.Thread(target=self._watch, name="other ranks", daemon=True).start()
 
     def _connect(self) -> Store:
@@ -256,8 +258,9 @@ class JobQueue:
         if self._is_over.is_set():
             return
         self._one_failed.set()
-        _thread.interrupt_main(signal.SIGTERM)
-        end_after(GRACE_S)
+        if self._is_in_main_thread:
+            _thread.interrupt_main(signal.SIGTERM)
+            end_after(GRACE_S)
 
 
 def end_after(seconds: float) -> None:
@@ -316,7 +319,7 @@ class Membership:
 
     Raises:
         ConfigError: there are more processes than GPUs on this machine.
-        TrainingError: another process ended without saying why.
+        RankLostError: another process ended without saying why.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -327,7 +330,8 @@ class Membership:
         local_rank, num_gpus = int(self._environment.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local_rank < num_gpus:
             torch.cuda.set_device(local_rank)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if num_gpus else "gloo")
+        if not dist.is_initialized():  # a worker of Ray Train has joined already
+            dist.init_process_group("cpu:gloo,cuda:nccl" if num_gpus else "gloo")
         self._queue = JobQueue(self._world, self._environment)
         if 0 < num_gpus <= local_rank:
             error = ConfigError(
@@ -363,7 +367,7 @@ class Membership:
         if is_reported:
             raise SystemExit(2) from error
         if is_lost:
-            raise TrainingError(
+            raise RankLostError(
                 f"rank {self._world.rank}: another process of this training ended without saying why "
                 "(killed, for lack of memory?); go on with --resume"
             ) from error
