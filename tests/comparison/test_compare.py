@@ -12,6 +12,7 @@ from pyarrow import parquet
 from rich.console import Console
 from sklearn.metrics import f1_score
 
+from wirebert.cluster.ray_executor import RayCluster
 from wirebert.comparison import compare as competing
 from wirebert.comparison.compare import run_comparison
 from wirebert.comparison.jobs import ComparisonJob, is_done, work
@@ -158,6 +159,20 @@ def test_time_that_is_over_cuts_every_method_alike(tmp_path: Path, monkeypatch: 
     for job in jobs[3:]:
         finish(job)
     assert competing.tune(jobs, tmp_path, 1, 5.0, QUIET) == 1  # as choices were made with one
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(1200)
+def test_jobs_on_a_ray_cluster_give_the_same_comparison(
+    run: RunConfig, compared: tuple[Path, Comparison], tmp_path: Path
+) -> None:
+    cluster = RayCluster("local", 2, is_fresh=True)
+    try:
+        found = run_comparison(run, tmp_path / "out", "# a recipe\n", [], cluster, QUIET)
+    finally:
+        cluster.close()
+    assert [one.estimates for one in found.splits] == [one.estimates for one in compared[1].splits]
 
 
 @pytest.mark.slow

@@ -249,6 +249,13 @@ def add_serve(commands: Commands) -> None:
         help="queue length; more requests get status 503 (default: %(default)s)",
     )
     serve.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes behind the address, each with the model; limits and metrics are those of all "
+        "(default: one)",
+    )
+    serve.add_argument(
         "--incidents",
         type=Path,
         metavar="FILE",

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from wirebert.alerts.ecs import EcsContext, carried_columns
@@ -24,6 +25,7 @@ from wirebert.inference.predictions import (
 )
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
+from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import VerdictCounts, ecs_context, until_asked
 from wirebert.workflows.predict_shards import detector_arguments, needs_shards, predict_by_shards
@@ -168,9 +170,18 @@ def serve(options: argparse.Namespace) -> None:
         for name in ("host", "port", "keys", "allow_anonymous", "incidents", "feedback")
     }
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
+    config, bounded = service.ServerConfig(**server), limits.Limits(**bounds)
+    if options.workers is not None:
+        from wirebert.service.workers import serve_by_workers
+
+        given = detector_arguments(options, is_shared=False)
+        threads = given["threads"] or max(1, num_processors() // max(1, options.workers))
+        load = partial(Detector.load, options.model, **{**given, "threads": threads})
+        serve_by_workers(load, config, bounded, options.workers)
+        return
     detector = _detector(options)
     tell(_threshold_findings(detector, options))
-    service.serve(detector, service.ServerConfig(**server), limits.Limits(**bounds))
+    service.serve(detector, config, bounded)
 
 
 def _threshold_findings(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:

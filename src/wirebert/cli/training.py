@@ -159,6 +159,11 @@ def add_compare(commands: Commands) -> None:
         "--jobs", type=int, metavar="N", help="parallel processes (default: by processors and free memory)"
     )
     compare.add_argument(
+        "--cluster",
+        metavar="ADDRESS|local",
+        help="run the jobs on a Ray cluster, whose nodes reach the data and the folder under the same path",
+    )
+    compare.add_argument(
         "--minutes",
         type=float,
         metavar="N",

@@ -10,7 +10,7 @@ from rich.console import Console
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
 from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.comparison.compare import run_comparison
-from wirebert.comparison.jobs import default_jobs
+from wirebert.comparison.jobs import JOB_BYTES, default_jobs
 from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
     PretrainConfig,
@@ -305,20 +305,26 @@ def compare(options: argparse.Namespace) -> None:
             "distillation.teacher cannot be a trained model in a comparison, whose methods learn from labels "
             f"only, got {run.distillation.teacher!r}; pass a student of `wirebert distill` as --run"
         )
+    if options.cluster is None:
+        workers = options.jobs or default_jobs()
+    else:
+        import_ray()  # what is missing is told before anything is read
+        workers = RayCluster(options.cluster, options.jobs, worker_bytes=JOB_BYTES, is_fresh=True)
     console = SafeConsole()
     out = options.out or Path("runs") / f"compare-{recipe.stem if recipe else 'defaults'}"
     text = recipe.read_text(encoding="utf-8") if recipe else ""
-    num_jobs, minutes = options.jobs or default_jobs(), options.minutes
     with sigterm_as_exception():
         if run.comparison.num_splits == 1:
-            comparison = run_comparison(run, out, text, options.run, num_jobs, console, minutes=minutes)
+            comparison = run_comparison(
+                run, out, text, options.run, workers, console, minutes=options.minutes
+            )
         elif options.run:
             raise ConfigError(
                 "--run cannot be used with comparison.num_splits above 1, as a run has one split; leave it "
                 "out"
             )
         else:
-            comparison = compare_on_splits(run, out, text, num_jobs, console, minutes=minutes)
+            comparison = compare_on_splits(run, out, text, workers, console, minutes=options.minutes)
     print_comparison(comparison, console)
     console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
 

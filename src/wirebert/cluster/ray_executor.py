@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, final
@@ -26,9 +26,16 @@ class RayCluster:
     address: str
     num_workers: int | None = None
     """None: as many as the cluster has cores and memory for."""
+    worker_bytes: int = WORKER_BYTES
+    is_fresh: bool = False
+    """Whether each item has a process of its own."""
 
-    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+    def run(
+        self, job: Job, items: Sequence[Any], *, is_due: Callable[[Any], bool] = lambda _: True
+    ) -> Iterator[Any]:
         """The result of each item, in any order; those of an actor or node that died are done again.
+
+        An item that is not due any more when a worker is free for it is left out.
 
         Raises:
             ConfigError: Ray is not installed; the cluster has no room for a worker, or is not reached.
@@ -38,7 +45,7 @@ class RayCluster:
             return
         ray = self.connect()
         try:
-            yield from self._run(ray, job, items)
+            yield from self._run(ray, job, items, is_due)
         except (ray.exceptions.RaySystemError, ConnectionError) as error:
             raise DataError(
                 f"--cluster {self.address}: the cluster does not answer any more ({_first_line(error)}); "
@@ -79,8 +86,8 @@ class RayCluster:
             ) from error
         return ray
 
-    def _run(self, ray: Any, job: Job, items: Sequence[Any]) -> Iterator[Any]:
-        worker = ray.remote(_Worker).options(num_cpus=1, memory=WORKER_BYTES)
+    def _run(self, ray: Any, job: Job, items: Sequence[Any], is_due: Callable[[Any], bool]) -> Iterator[Any]:
+        worker = ray.remote(_Worker).options(num_cpus=1, memory=self.worker_bytes)
         shared = ray.put(job)
         waiting, losses = list(reversed(items)), Losses()
         num_nodes = _num_alive(ray)
@@ -90,8 +97,11 @@ class RayCluster:
         busy: dict[Any, tuple[Any, Any]] = {}
         while waiting or busy:
             while waiting and idle:
-                actor, item = idle.pop(), waiting.pop()
-                busy[actor.work.remote(item)] = (actor, item)
+                if is_due(item := waiting.pop()):
+                    actor = idle.pop()
+                    busy[actor.work.remote(item)] = (actor, item)
+            if not busy and not waiting:
+                return
             done, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_LOOK_S)
             if (alive := _num_alive(ray)) < num_nodes:
                 warn(f"{num_nodes - alive} of {num_nodes} nodes died; their shards are done again elsewhere")
@@ -111,7 +121,12 @@ class RayCluster:
                 )  # it gets work when it has started, for which there may be no room
                 starting[actor.is_ready.remote()] = actor
                 continue
-            idle.append(actor)
+            if item is not None and self.is_fresh:
+                ray.kill(actor)
+                actor = worker.remote(shared)
+                starting[actor.is_ready.remote()] = actor
+            else:
+                idle.append(actor)
             if item is not None:
                 losses.forget()
                 yield result
@@ -123,11 +138,11 @@ class RayCluster:
             ConfigError: it has none.
         """
         has = ray.cluster_resources()
-        room = int(min(has.get("CPU", 0), has.get("memory", 0) // WORKER_BYTES))
+        room = int(min(has.get("CPU", 0), has.get("memory", 0) // self.worker_bytes))
         if room < 1:
             raise ConfigError(
-                f"--cluster {self.address}: expected a core and {WORKER_BYTES >> 20} MB for a worker, found "
-                f"{has.get('CPU', 0):.0f} cores and {int(has.get('memory', 0)) >> 20} MB; add a node"
+                f"--cluster {self.address}: expected a core and {self.worker_bytes >> 20} MB for a worker, "
+                f"found {has.get('CPU', 0):.0f} cores and {int(has.get('memory', 0)) >> 20} MB; add a node"
             )
         return room if self.num_workers is None else min(room, self.num_workers)
 

@@ -1,6 +1,7 @@
 """`wirebert compare`: benchmark the recipe against other methods on the same rows, by one protocol.
 
-Jobs run in parallel processes. Finished jobs are kept: the same command resumes a stopped comparison.
+Jobs run in parallel processes, on one machine or on a Ray cluster. Finished jobs are kept: the same command
+resumes a stopped comparison.
 """
 
 import json
@@ -8,7 +9,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,10 +20,12 @@ from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
 from wirebert.baselines.task import text_columns
+from wirebert.cluster.ray_executor import RayCluster
 from wirebert.comparison.jobs import (
     RECIPE,
     TRIALS,
     ComparisonJob,
+    JobsOf,
     choose,
     is_done,
     limit_threads,
@@ -59,7 +62,7 @@ def run_comparison(
     out: Path,
     recipe_text: str,
     runs: Sequence[Path],
-    num_jobs: int,
+    workers: int | RayCluster,
     console: Console,
     *,
     minutes: float | None = None,
@@ -67,6 +70,7 @@ def run_comparison(
     """Run every job that is not done yet, then compute the results of all.
 
     Args:
+        workers: Processes of this machine, or a cluster whose nodes reach the data and `out`.
         runs: Finished runs of the recipe to use; without them, the recipe is trained with each seed.
         minutes: Time for the trials, after which every method has the same, smaller number; None: all trials.
 
@@ -87,11 +91,11 @@ def run_comparison(
         )
     methods = check_methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
-    num_trials = tune([job for job in jobs if not job.opens_tests], out, num_jobs, minutes, console)
+    num_trials = tune([job for job in jobs if not job.opens_tests], out, workers, minutes, console)
     names = [*([] if runs else [RECIPE]), *methods]
     choices = {name: choose(out, name, run, num_trials) for name in names}
     # Test files are opened only from here on: all choices are final.
-    _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
+    _do([job for job in jobs if job.opens_tests], out, workers, console)
     all_runs = [_method_runs(out, name, run, choices[name]) for name in names]
     if runs:
         folders = tuple(RunFolder(path) for path in runs)
@@ -189,7 +193,11 @@ def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]
 
 
 def tune(
-    jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, minutes: float | None, console: Console
+    jobs: Sequence[ComparisonJob],
+    out: Path,
+    workers: int | RayCluster,
+    minutes: float | None,
+    console: Console,
 ) -> int:
     """Run the jobs of the choices; returns the number of trials that every method got, which is saved once.
 
@@ -198,7 +206,7 @@ def tune(
     path = out / TRIALS
     if not path.exists():
         stop_s = None if minutes is None else time.monotonic() + 60 * minutes
-        _do(jobs, out, num_jobs, console, stop_s)
+        _do(jobs, out, workers, console, stop_s)
         trials = [job for job in jobs if job.kind == "trial"]
         planned = max((job.number + 1 for job in trials), default=0)
         finished = min((job.number for job in trials if not is_done(out, job)), default=planned)
@@ -209,33 +217,49 @@ def tune(
 def _do(
     jobs: Sequence[ComparisonJob],
     out: Path,
-    num_jobs: int,
+    workers: int | RayCluster,
     console: Console,
     stop_s: float | None = None,
 ) -> None:
-    """Run each job that is not done, in a separate process; after `stop_s` (monotonic), only first trials."""
-    waiting = deque(job for job in jobs if not is_done(out, job))
+    """Run each job that is not done in a separate process; after `stop_s` (monotonic), only first trials."""
+
+    def is_due(job: ComparisonJob) -> bool:
+        is_late = stop_s is not None and time.monotonic() > stop_s
+        return not (is_late and job.kind == "trial" and job.number > 0)
+
+    waiting = [job for job in jobs if not is_done(out, job)]
+    done, start_s = len(jobs) - len(waiting), time.monotonic()
+    finished = (
+        _in_processes(waiting, out, workers, is_due)
+        if isinstance(workers, int)
+        else workers.run(JobsOf(out.absolute()), waiting, is_due=is_due)
+    )
+    for number, job in enumerate(finished, start=1):
+        left_s = (time.monotonic() - start_s) / number * (len(waiting) - number)
+        left = timedelta(seconds=round(left_s))
+        console.print(f"{done + number}/{len(jobs)} {job.name}; about {left} left", highlight=False)
+
+
+def _in_processes(
+    jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, is_due: Callable[[ComparisonJob], bool]
+) -> Iterator[ComparisonJob]:
+    """Each job when it is finished, run in processes of this machine."""
+    waiting = deque(jobs)
     if not waiting:
         return
     running: dict[Future[None], ComparisonJob] = {}
-    done, num_run, start_s = len(jobs) - len(waiting), 0, time.monotonic()
     os.environ.update(limit_threads(num_jobs))  # for child processes: this one computes nothing
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_jobs, mp_context=context, max_tasks_per_child=1) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < num_jobs:
-                    job = waiting.popleft()
-                    is_late = stop_s is not None and time.monotonic() > stop_s
-                    if not (is_late and job.kind == "trial" and job.number > 0):
+                    if is_due(job := waiting.popleft()):
                         running[pool.submit(work, out, job)] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
                     future.result()
-                    done, num_run = done + 1, num_run + 1
-                    left_s = (time.monotonic() - start_s) / num_run * (len(waiting) + len(running))
-                    left = timedelta(seconds=round(left_s))
-                    console.print(f"{done}/{len(jobs)} {job.name}; about {left} left", highlight=False)
+                    yield job
         finally:
             if waiting or running:  # a job failed or the user interrupted: do not wait for the others
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -6,10 +6,10 @@ done. Jobs of the second kind start when all choices are saved; until then no jo
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, final
 
 import numpy as np
 import psutil
@@ -97,6 +97,22 @@ def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[C
 def is_done(out: Path, job: ComparisonJob) -> bool:
     """Whether the result of the job exists."""
     return (out / "jobs" / job.name / ("report.json" if job.kind == "run" else "result.json")).exists()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class JobsOf:
+    """The jobs of the comparison in `out`, for the workers of a cluster."""
+
+    out: Path
+
+    def load(self) -> Callable[[ComparisonJob], ComparisonJob]:
+        """What runs one job, and gives it back."""
+        return self._work
+
+    def _work(self, job: ComparisonJob) -> ComparisonJob:
+        work(self.out, job)
+        return job
 
 
 def work(out: Path, job: ComparisonJob) -> None:

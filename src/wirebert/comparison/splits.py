@@ -16,6 +16,7 @@ from jaxtyping import Float64
 from rich.console import Console
 from scipy.stats import t as student
 
+from wirebert.cluster.ray_executor import RayCluster
 from wirebert.comparison.compare import run_comparison, write_results
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
@@ -125,7 +126,7 @@ def compare_on_splits(
     run: RunConfig,
     out: Path,
     recipe_text: str,
-    num_jobs: int,
+    workers: int | RayCluster,
     console: Console,
     *,
     minutes: float | None = None,
@@ -149,7 +150,7 @@ def compare_on_splits(
         one = replace(run, comparison=alone, data=replace(run.data, split_seed=split_seed))
         console.print(f"split {split_seed}", highlight=False)
         comparisons[split_seed] = run_comparison(
-            *(one, out / f"split-{split_seed}", recipe_text, (), num_jobs, console),
+            *(one, out / f"split-{split_seed}", recipe_text, (), workers, console),
             minutes=None if minutes is None else minutes / run.comparison.num_splits,
         )
     comparison = _joined(comparisons, run)

@@ -307,6 +307,7 @@ class Application:
         path = scope["path"] if scope["path"] in self.paths else "other"
         metrics = self.service.metrics
         metrics.requests.labels(path=path, status=str(status)).inc()
+        metrics.refresh()
         if path == "/v1/score":
             metrics.score_seconds.observe(took_s)
         is_routine = status < 400 and path in _ROUTINE

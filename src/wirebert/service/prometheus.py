@@ -1,5 +1,6 @@
 """Prometheus metrics of the service, by `prometheus_client`, in a separate registry."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Final, final
 
@@ -11,10 +12,13 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+    multiprocess,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable of `prometheus_client`: the folder in which processes of one service share their metrics."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the histogram's buckets."""
 
@@ -54,10 +58,27 @@ class ServiceMetrics:
             buckets=SECONDS,
             registry=registry,
         )
-        for name, (text, read) in gauges.items():
-            Gauge(name, text, registry=registry).set_function(read)
-        ProcessCollector(registry=registry)
+        self._gauges = [
+            (Gauge(name, text, registry=registry, multiprocess_mode="livesum"), read)
+            for name, (text, read) in gauges.items()
+        ]
+        if SHARED_FOLDER in os.environ:
+            self._registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(self._registry)
+        else:
+            ProcessCollector(registry=registry)
+
+    def refresh(self) -> None:
+        """Read the gauges; other processes of the service see what was read last."""
+        for gauge, read in self._gauges:
+            gauge.set(read())
 
     def text(self) -> str:
-        """All metrics, in text format 0.0.4."""
+        """All metrics of all processes of the service, in text format 0.0.4."""
+        self.refresh()
         return generate_latest(self._registry).decode()
+
+
+def forget_process(pid: int) -> None:
+    """A process of the service has ended: its counts stay, its gauges go."""
+    multiprocess.mark_process_dead(pid)

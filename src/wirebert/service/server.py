@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,16 @@ class ServerConfig:
             return self.host == "localhost"
 
 
-def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
+def serve(
+    detector: Detector,
+    config: ServerConfig,
+    limits: Limits,
+    *,
+    on_listening: Callable[[], None] | None = None,
+) -> None:
     """Answer requests until SIGTERM or Ctrl-C; then finish accepted requests and return.
+
+    With `on_listening`, which is called when connections are taken, other processes share the port.
 
     Raises:
         ConfigError: the address is in use or not of this machine, the keys cannot be read, or the service
@@ -79,7 +87,7 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
         require_keys(config, keys, f"--host {config.host}")
         handler = RequestHandler(detector, limits)
         incidents = None if config.incidents is None else Incidents(config.incidents, config.feedback)
-        with listen(config) as listener:
+        with listen(config, shares_port=on_listening is not None) as listener:
             handler.warm_up()
             hosts = (
                 frozenset({"localhost", "127.0.0.1", "[::1]", config.host}) if config.is_loopback else None
@@ -102,15 +110,21 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
             gc.collect()
             gc.freeze()
             listener.listen(limits.max_connections)  # from now on, connections wait and are not refused
-            address = listener.getsockname()
-            LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
-            if sys.stderr.isatty():
-                host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
-                url = f"http://{host}:{address[1]}/"
-                warn(f"listening on {url} (the API: {url}docs); Ctrl-C ends it")
+            if on_listening is None:
+                told_address(*listener.getsockname()[:2])
+            else:
+                on_listening()
             with _ignore_second_signal():
                 uvicorn.Server(uvicorn_config).run(sockets=[listener])
             LOG.info("stopped")
+
+
+def told_address(host: str, port: int, **fields: object) -> None:
+    """Log the address, and on a terminal print where to look."""
+    LOG.info("listening", extra={"fields": {"host": host, "port": port, **fields}})
+    if sys.stderr.isatty():
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        warn(f"listening on {url} (the API: {url}docs); Ctrl-C ends it")
 
 
 def require_keys(config: ServerConfig, keys: ApiKeys, where: str) -> None:
@@ -123,8 +137,8 @@ def require_keys(config: ServerConfig, keys: ApiKeys, where: str) -> None:
 
 
 @contextmanager
-def listen(config: ServerConfig) -> Generator[socket.socket]:
-    """A socket that is bound to the address; a ConfigError if it cannot be."""
+def listen(config: ServerConfig, *, shares_port: bool = False) -> Generator[socket.socket]:
+    """A socket that is bound to the address, alone or with others; a ConfigError if it cannot be."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -132,6 +146,8 @@ def listen(config: ServerConfig) -> Generator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shares_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
         except OSError:
             listener.close()
