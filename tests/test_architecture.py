@@ -139,6 +139,7 @@ EDGES: Sequence[str] = """
     service.raw_logs
     service.server
     service.web_page
+    service.workers
     telemetry.events
     telemetry.processors
     telemetry.trackers
