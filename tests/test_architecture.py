@@ -41,6 +41,7 @@ ROOMS: Sequence[str] = """
     serialization
     console
     files
+    companion_process
     prefetch
     errors
     __init__
@@ -367,6 +368,7 @@ def test_the_top_of_the_package_holds_no_other_modules():
     assert top == {
         "__init__",
         "__main__",
+        "companion_process",
         "config",
         "console",
         "errors",

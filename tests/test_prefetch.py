@@ -1,12 +1,13 @@
 """Items made ahead are the same items, and so are their errors."""
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from wirebert.prefetch import prefetch
+from wirebert.prefetch import TURN_S, prefetch, short_turns
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
@@ -59,3 +60,10 @@ def test_closing_ends_the_thread():
     assert next(items) == 0
     items.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_turns_are_short_within_the_block_only():
+    before = sys.getswitchinterval()
+    with short_turns():
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    assert sys.getswitchinterval() == before

@@ -163,10 +163,14 @@ def resolve_run(
 
 
 def resolve_pretraining(
-    recipe: Path | None = None, overrides: Iterable[str] = (), given: Mapping[str, object] | None = None
+    recipe: Path | None = None,
+    overrides: Iterable[str] = (),
+    given: Mapping[str, object] | None = None,
+    *,
+    inherited: Mapping[str, object] | None = None,
 ) -> PretrainConfig:
-    """The pretraining from a recipe, then overrides, then command-line options."""
-    return _resolve(PretrainConfig, recipe, overrides, given)
+    """The pretraining from a recipe, then overrides, then command-line options; see `resolve_run`."""
+    return _resolve(PretrainConfig, recipe, overrides, given, inherited)
 
 
 def _resolve(

@@ -1,9 +1,14 @@
+import io
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
+from rich.console import Console
 
 from wirebert.cli.main import main
+from wirebert.cli.training_commands import batch_of_all, tell_batch
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import open_flows
@@ -60,3 +65,27 @@ def test_a_run_fits_thresholds_on_validation_flows_and_reports_what_they_do_on_t
         assert splits[split]["thresholds_from"] == "valid"
     for point, limit in zip(splits["valid"]["operating_points"], kept, strict=True):
         assert point["fpr"] == pytest.approx(limit["num_false_positives"] / limit["num_benign"])
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "has_gpus", "given", "expected"),
+    [
+        (1, True, [], 256),
+        (2, False, [], 256),
+        (2, True, [], 512),
+        (2, True, ["training.batch_size=128"], 128),
+    ],
+)
+def test_each_of_several_gpus_keeps_the_batch_of_one(
+    monkeypatch: pytest.MonkeyPatch, num_processes: int, has_gpus: bool, given: list[str], expected: int
+) -> None:
+    def available() -> bool:
+        return has_gpus
+
+    monkeypatch.setattr(torch.cuda, "is_available", available)
+    run = resolve_run(None, given, inherited=batch_of_all(num_processes))
+    assert run.training.batch_size == expected
+    console = Console(file=io.StringIO(), width=200)
+    tell_batch(run, num_processes, console)
+    told = cast(io.StringIO, console.file).getvalue()
+    assert ("256 flows on each of 2 GPUs, 512 in a step" in told) == (expected == 512)

@@ -18,7 +18,13 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.decision import fit as deciding
 from wirebert.decision.calibration import LogitScaling, fit_scaling, softmax
 from wirebert.decision.config import DecisionConfig
-from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
+from wirebert.decision.fit import (
+    NoveltyRows,
+    add_novelty,
+    calibrated_attack_scores,
+    fit_calibration,
+    measure_novelty,
+)
 from wirebert.encoding.matrix import extract_features
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
@@ -71,10 +77,14 @@ def calibrated(
     return artifact.scaled(scaling, operating)
 
 
-def with_novelty(artifact: Artifact, *arguments: Any, **how: Any) -> Artifact:
+def with_novelty(
+    artifact: Artifact, *arguments: Any, scores: Any = None, weight: float = 1.0, **how: Any
+) -> Artifact:
     assert artifact.operating_point is not None
-    strangeness, operating = fit_novelty(artifact.operating_point, *arguments, **how)
-    return replace(artifact, novelty=strangeness, operating_point=operating)
+    rows = NoveltyRows(*arguments, **how, joins_attack_score=scores is not None)
+    measured = measure_novelty(lambda: rows)
+    operating = add_novelty(artifact.operating_point, measured, scores, weight)
+    return replace(artifact, novelty=measured.scorer, operating_point=operating)
 
 
 @pytest.mark.parametrize("method", ["none", "temperature", "biases", "vector"])
@@ -249,7 +259,7 @@ def joined(artifact: Artifact, logits: np.ndarray, flows: Flows) -> Artifact:
     plain = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
     is_train, scores = np.arange(300) < 100, scores_of(plain, logits)
     scores[CLASS_IDS != 0] = np.nan  # no one may look
-    return with_novelty(*(plain, flows, is_train, IS_BENIGN), num_kept=10, seed=0, attack_scores=scores)
+    return with_novelty(*(plain, flows, is_train, IS_BENIGN), num_kept=10, seed=0, scores=scores)
 
 
 def test_attack_scores_by_the_folded_model_are_the_detectors(joined: Artifact, logits: np.ndarray) -> None:
@@ -278,8 +288,8 @@ def test_novelty_counts_in_the_alarm_score_as_often_as_asked_for(
         *(replace(joined, novelty=None), flows, np.arange(300) < 100, IS_BENIGN),
         num_kept=10,
         seed=0,
-        attack_scores=attack,
-        novelty_weight=3.0,
+        scores=attack,
+        weight=3.0,
     )
     assert joined.operating_point is not None
     assert joined.operating_point.alert_score is not None

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -74,3 +76,25 @@ def test_classifier_rate_is_ten_times_the_backbone_rate_at_every_step():
     for step in range(100):
         backbone, classifier = learning_rates(step, 100, config)
         assert classifier == pytest.approx(10 * backbone)
+
+
+def test_the_optimizer_of_a_gpu_does_without_the_compiler_of_pytorch():
+    """Importing it takes seconds of each training, for a decorator that has nothing to do."""
+    program = """
+import sys
+import torch
+from wirebert.model.config import ModelConfig, resolve
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
+from wirebert.training.optimizer import ClippingAdamW, make_optimizer
+
+model = DistilBert(resolve(ModelConfig(size="mini"), vocab_size=50, num_classes=2))
+optimizer = make_optimizer(model, TrainConfig(learning_rate=1e-3), half=torch.bfloat16)
+assert isinstance(optimizer, ClippingAdamW)
+model.classifier.weight.grad = torch.ones_like(model.classifier.weight)
+optimizer.zero_grad()
+assert model.classifier.weight.grad is None
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

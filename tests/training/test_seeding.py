@@ -1,6 +1,8 @@
 from itertools import product
 
-from wirebert.training.seeding import Purpose, mix
+import torch
+
+from wirebert.training.seeding import Purpose, mix, seed_generators
 
 
 def test_splitmix64_gives_the_published_first_number():
@@ -15,3 +17,12 @@ def test_seeds_of_nearby_steps_and_purposes_all_differ():
 
 def test_seed_fits_what_torch_and_numpy_take():
     assert all(0 <= mix(-1, number) < 2**63 for number in range(1000))
+
+
+def test_generators_are_seeded_as_by_torch_which_keeps_no_list_of_calls():
+    torch.manual_seed(mix(3))
+    expected = torch.rand(5)
+    num_calls = len(torch.cuda._queued_calls)
+    seed_generators(mix(3), torch.device("cpu"))
+    assert torch.equal(torch.rand(5), expected)
+    assert len(torch.cuda._queued_calls) == num_calls

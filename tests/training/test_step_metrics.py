@@ -5,12 +5,10 @@ import torch
 
 from wirebert.training.step_metrics import StepMetrics, TrainStep
 
-CPU = torch.device("cpu")
-
 
 def counted(*steps: tuple[float, float, int, int], may_overflow: bool = False) -> StepMetrics:
     """A tally of steps given as loss, gradient norm, flows, right answers."""
-    tally = StepMetrics(CPU)
+    tally = StepMetrics()
     for index, (loss, grad_norm, num_flows, num_right) in enumerate(steps, start=1):
         step = TrainStep(
             index, 0, torch.tensor(loss), torch.tensor(grad_norm), num_flows, 5 * num_flows, num_flows

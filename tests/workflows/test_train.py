@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +18,7 @@ from wirebert.config import resolve_run
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import find_files, open_flows
 from wirebert.run_folder import RunFolder, locked
+from wirebert.workflows import fit as fitting
 from wirebert.workflows import prepare as preparing
 from wirebert.workflows import train as pipeline
 
@@ -293,22 +293,40 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     assert set(np.flatnonzero(prepared.test.rows).tolist()) == rows["test"]
 
 
+@pytest.mark.slow
+def test_processes_beside_a_gpu_leave_the_same_run_as_this_process_alone(
+    trained: Path, traffic: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU: novelty, trees, export and charts by other processes, training by the processor."""
+
+    def beside(_config: object) -> bool:
+        return True
+
+    monkeypatch.setattr(pipeline, "has_companions", beside)
+    monkeypatch.setattr(fitting, "has_companions", beside)
+    out = tmp_path / "run"
+    data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]
+    assert main(["train", *data, "--out", str(out), *tiny]) == 0
+    for name in ("wirebert.json", "model.safetensors", "novelty.safetensors", "model.onnx"):
+        assert (out / "model" / name).read_bytes() == (trained / "model" / name).read_bytes(), name
+    ours, theirs = report_of(out), report_of(trained)
+    assert ours["splits"] == theirs["splits"]
+    trees, others = (cast(Splits, report["baselines"])["gbdt"] for report in (ours, theirs))
+    assert trees["differences"] == others["differences"]
+    assert {path.name for path in (out / "plots").iterdir()} == {
+        path.name for path in (trained / "plots").iterdir()
+    }
+
+
 @pytest.mark.parametrize(("device", "is_beside"), [("cpu", False), ("cuda", True)])
-def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
+def test_other_processes_help_beside_a_gpu_only(
     monkeypatch: pytest.MonkeyPatch, device: str, is_beside: bool
 ):
-    fitted_by: list[str] = []
-
-    def fit() -> str:
-        fitted_by.append(threading.current_thread().name)
-        return "trees"
-
     def chosen(_config: object) -> torch.device:
         return torch.device(device)
 
-    monkeypatch.setattr(pipeline, "choose_device", chosen)
-    assert pipeline.beside_gpu(resolve_run(), fit)() == "trees"
-    assert [name.startswith("beside-gpu") for name in fitted_by] == [is_beside]
+    monkeypatch.setattr(fitting, "choose_training_device", chosen)
+    assert fitting.has_companions(resolve_run().training) == is_beside
 
 
 @pytest.mark.slow

@@ -11,14 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.special import softmax
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
 
 from wirebert.baselines.boosting import fit_lightgbm, fit_xgboost
-from wirebert.baselines.tabm import fit_tabm
 from wirebert.baselines.task import (
     Params,
     Predict,
@@ -91,6 +85,8 @@ def draw_trials(method: BaselineMethod, num_trials: int, seed: int) -> list[Para
 
 def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
     """scikit-learn's histogram gradient boosting, with early stopping if there are rows for it."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     numbers, has_stop = task.train.numbers, len(task.stop) > 0
     weights = class_weights(task.train_ids, task.num_classes, params.get("class_weight"))
     # One tree per class and round, so there are fewer rounds where there are many classes.
@@ -121,6 +117,8 @@ def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
 
 def fit_forest(task: Task, params: Params, seed: int) -> Predict:
     """scikit-learn's random forest."""
+    from sklearn.ensemble import RandomForestClassifier
+
     model = RandomForestClassifier(
         n_estimators=int(number(params, "trees", 100)),
         max_features=cast(str, params.get("max_features", "sqrt")),
@@ -139,6 +137,8 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
 
 def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
     """scikit-learn's multinomial logistic regression on scaled numbers and one-hot frequent codes."""
+    from sklearn.linear_model import LogisticRegression
+
     prepare = ScaledFeatures.fit(task, str(params.get("scaling", "standard")), seed)
     model = LogisticRegression(
         C=number(params, "C", 1.0), class_weight=params.get("class_weight"), max_iter=300, tol=1e-3
@@ -158,6 +158,10 @@ def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
 
     It has no probabilities: margins are used as log-odds until they are calibrated.
     """
+    from scipy.special import softmax
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.svm import LinearSVC
+
     assert task.train.texts is not None
     kind = str(params.get("pieces", "char_wb"))
     vectors = TfidfVectorizer(
@@ -204,6 +208,13 @@ def _constant(class_id: int, num_classes: int) -> Predict:
         return np.tile(np.eye(num_classes)[class_id], (len(rows), 1))
 
     return predict
+
+
+def _fit_tabm(task: Task, params: Params, seed: int) -> Predict:
+    """TabM; see `wirebert.baselines.tabm`."""
+    from wirebert.baselines.tabm import fit_tabm
+
+    return fit_tabm(task, params, seed)
 
 
 _WEIGHTS: Sequence[Setting] = (None, "balanced")
@@ -255,7 +266,7 @@ BASELINES: dict[str, BaselineMethod] = {
     ),
     "tabm": BaselineMethod(
         "TabM",
-        fit_tabm,
+        _fit_tabm,
         {
             "width": (128, 256, 512),
             "blocks": (1, 2, 3),

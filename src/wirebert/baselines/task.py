@@ -7,15 +7,17 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.metrics.class_weights import ClassWeighting, inverse_frequency_weights
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 Setting = float | int | str | bool | None
 """Value of one setting."""
@@ -115,12 +117,14 @@ class ScaledFeatures:
     levels: tuple[Float64[np.ndarray, " _"] | None, ...]
     """Frequent codes of each column; None for numbers."""
     is_number: Bool[np.ndarray, " columns"]
-    scaler: StandardScaler | QuantileTransformer
+    scaler: "StandardScaler | QuantileTransformer"
     is_logarithmic: bool
 
     @staticmethod
     def fit(task: Task, scaling: str, seed: int) -> "ScaledFeatures":
         """Fit scales and frequent codes to the training rows."""
+        from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
         numbers = task.train.numbers
         levels: list[Float64[np.ndarray, " _"] | None] = []
         for index, is_code in enumerate(task.is_categorical):

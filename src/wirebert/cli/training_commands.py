@@ -5,13 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
 from wirebert.cluster.ray_executor import RayCluster, import_ray
-from wirebert.comparison.compare import run_comparison
-from wirebert.comparison.jobs import JOB_BYTES, default_jobs
-from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
     PretrainConfig,
     RunConfig,
@@ -33,8 +31,9 @@ from wirebert.files import write_atomic
 from wirebert.inference.artifact import load_artifact
 from wirebert.inference.export import export_model
 from wirebert.model.config import find_architecture
-from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
+from wirebert.serialization import merge
+from wirebert.training.config import TrainConfig
 from wirebert.training.interruption import sigterm_as_exception
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
 from wirebert.workflows.findings import require_no_warnings
@@ -112,21 +111,42 @@ def train(options: argparse.Namespace) -> None:
 
 def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
     recipe = _find_recipe(options)
+    batch = batch_of_all(group.communicator.size)
     if options.command == "pretrain":
-        run = _described_pretraining(options, recipe)
+        run = _described_pretraining(options, recipe, batch)
         name = f"pretrain-{default_name(run.rows[0])}"
     elif options.command == "distill":
-        run = _described_student(options, recipe)
+        run = _described_student(options, recipe, batch)
         name = f"{default_name(run.train)}-{Path(run.model.size).stem}"
     else:
-        run = _described(options, recipe)
+        run = _described(options, recipe, inherited=batch)
         name = default_name(run.train)
+    tell_batch(run, group.communicator.size, console)
     with new_run_folder(options.out or next_run_path(name)) as folder:
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         strict = getattr(options, "strict", False)  # not of `pretrain`
         _fit(run, folder, console, group, strict=strict, cluster=_cluster(options))
+
+
+def batch_of_all(num_processes: int) -> dict[str, object]:
+    """The default batch of several GPUs: each keeps that of one."""
+    if num_processes == 1 or not torch.cuda.is_available():
+        return {}
+    return {"training": {"batch_size": num_processes * TrainConfig().batch_size}}
+
+
+def tell_batch(run: RunConfig | PretrainConfig, num_processes: int, console: Console) -> None:
+    """Print the batch of several GPUs, if it is their default."""
+    if batch_of_all(num_processes) == {"training": {"batch_size": run.training.batch_size}}:
+        one = TrainConfig().batch_size
+        console.print(
+            f"batch: {one:,} flows on each of {num_processes} GPUs, {run.training.batch_size:,} in a step; "
+            f"set training.batch_size={one} for the steps of one GPU",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _find_recipe(options: argparse.Namespace) -> Path | None:
@@ -183,7 +203,9 @@ def _described(
     return run
 
 
-def _described_student(options: argparse.Namespace, recipe: Path | None) -> RunConfig:
+def _described_student(
+    options: argparse.Namespace, recipe: Path | None, defaults: Mapping[str, object]
+) -> RunConfig:
     """The training run of a student that teacher, data, recipe and options describe."""
     if options.model is None:
         raise ConfigError("no teacher: pass its model folder to `wirebert distill`, e.g. runs/demo/model")
@@ -193,7 +215,7 @@ def _described_student(options: argparse.Namespace, recipe: Path | None) -> RunC
         "model": {"size": options.size or "mini"},
         "distillation": {"teacher": str(options.model.absolute()), "unlabelled": unlabelled},
     }
-    run = _described(options, recipe, inherited=teacher.settings(), extra=extra)
+    run = _described(options, recipe, inherited=merge(defaults, teacher.settings()), extra=extra)
     find_architecture(run.model.size)  # fails before any data is read
     folder, out = options.model.resolve(), None if options.out is None else options.out.resolve()
     if out is not None and (out == folder.parent or out.is_relative_to(folder)):
@@ -203,7 +225,9 @@ def _described_student(options: argparse.Namespace, recipe: Path | None) -> RunC
     return run
 
 
-def _described_pretraining(options: argparse.Namespace, recipe: Path | None) -> PretrainConfig:
+def _described_pretraining(
+    options: argparse.Namespace, recipe: Path | None, defaults: Mapping[str, object]
+) -> PretrainConfig:
     """The pretraining run that data, recipe and options describe."""
     given: dict[str, object] = {
         "data": given_options(options, *COLUMN_OPTIONS),
@@ -211,7 +235,7 @@ def _described_pretraining(options: argparse.Namespace, recipe: Path | None) -> 
     }
     if options.data:
         given["rows"] = [data if data == "-" else str(Path(data).absolute()) for data in options.data]
-    run = resolve_pretraining(recipe, options.overrides, given)
+    run = resolve_pretraining(recipe, options.overrides, given, inherited=defaults)
     if not run.rows or "-" in run.rows:
         raise ConfigError(
             "pretraining data cannot be `-`, as training reads it more than once; save it to a file"
@@ -292,6 +316,12 @@ def _fit(
 
 def compare(options: argparse.Namespace) -> None:
     """Benchmark a recipe against tuned baselines on the same rows."""
+    # Here, since trainings need none of it.
+    from wirebert.comparison.compare import run_comparison
+    from wirebert.comparison.jobs import JOB_BYTES, default_jobs
+    from wirebert.comparison.splits import compare_on_splits
+    from wirebert.report.comparison_terminal import print_comparison
+
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
     if options.minutes is not None and not options.minutes > 0:

@@ -5,8 +5,9 @@ last layer, so that stock `transformers` gives the same probabilities; threshold
 saved next to the weights.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -128,30 +129,33 @@ def calibrated_attack_scores(
     return attack_scores(softmax(scaling.apply(logits)), benign_id)
 
 
-def fit_novelty(
-    operating: OperatingPoint,
-    flows: Flows,
-    is_train: Bool[np.ndarray, " rows"],
-    is_benign: Bool[np.ndarray, " rows"],
-    *,
-    num_kept: int,
-    seed: int,
-    attack_scores: Float64[np.ndarray, " rows"] | None = None,
-    novelty_weight: float = 1.0,
-) -> tuple[NoveltyScorer, OperatingPoint]:
-    """The novelty scorer, and the operating point with its thresholds; one pass over the file.
+class NoveltyRows(NamedTuple):
+    """What novelty is measured on."""
 
-    With `attack_scores`, the new operating point alerts by attack score and novelty combined.
+    flows: Flows
+    is_train: Bool[np.ndarray, " rows"]
+    """Rows that training saw, some of which are kept."""
+    is_benign: Bool[np.ndarray, " rows"]
+    """Benign validation rows; thresholds are fitted on some of them. Other rows are ignored."""
+    num_kept: int
+    seed: int
+    joins_attack_score: bool = False
+    """Whether alerts use novelty and attack score together; then more benign rows count."""
 
-    Args:
-        operating: The operating point from `fit_calibration`.
-        is_train: Rows that training saw, some of which are kept.
-        is_benign: Benign validation rows; thresholds are fitted on some of them. Other rows are ignored.
-        attack_scores: Of the benign validation rows, by the calibrated model; any value for other rows.
-        novelty_weight: Weight of novelty relative to the attack scores.
-    """
+
+class MeasuredNovelty(NamedTuple):
+    """A scorer, and its scores of benign validation rows: nothing in it depends on the model."""
+
+    scorer: NoveltyScorer
+    benign_rows: Bool[np.ndarray, " rows"]
+    scores: Float64[np.ndarray, " benign"]
+
+
+def measure_novelty(receive: Callable[[], NoveltyRows]) -> MeasuredNovelty:
+    """Fit the novelty scorer and score benign validation rows, in one pass over the file."""
+    flows, is_train, is_benign, num_kept, seed, joins_attack_score = receive()
     rng = np.random.default_rng(seed)
-    most_benign = MAX_SAMPLED if attack_scores is None else MAX_BENIGN
+    most_benign = MAX_BENIGN if joins_attack_score else MAX_SAMPLED
     chosen = {"train": _some(is_train, MAX_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
     features: dict[str, list[pa.Table]] = {"train": [], "valid": []}
     first = 0
@@ -163,16 +167,36 @@ def fit_novelty(
                 features[name].append(extract_features(part, flows.schema))
         first = last
     scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed)
-    if features["valid"]:
-        novelty = np.concatenate([scorer.scores(table) for table in features["valid"]])
-        num_distinct = operating.thresholds[0].num_distinct if operating.thresholds else None
-        operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty, num_distinct))
-        if attack_scores is not None:
-            benign_scores = attack_scores[chosen["valid"]]
-            combined = CombinedAlertScore.fit(benign_scores, novelty, novelty_weight)
-            thresholds = _benign_thresholds(combined.scores(benign_scores, novelty), num_distinct)
-            operating = replace(operating, alert_score=combined, thresholds=thresholds)
-    return scorer, operating
+    scores = [scorer.scores(table) for table in features["valid"]]
+    return MeasuredNovelty(scorer, chosen["valid"], np.concatenate([np.empty(0), *scores]))
+
+
+def add_novelty(
+    operating: OperatingPoint,
+    measured: MeasuredNovelty,
+    attack_scores: Float64[np.ndarray, " rows"] | None = None,
+    novelty_weight: float = 1.0,
+) -> OperatingPoint:
+    """The operating point with thresholds of novelty.
+
+    With `attack_scores`, it alerts by attack score and novelty combined.
+
+    Args:
+        operating: The operating point from `fit_calibration`.
+        attack_scores: Of the benign validation rows, by the calibrated model; any value for other rows.
+        novelty_weight: Weight of novelty relative to the attack scores.
+    """
+    novelty = measured.scores
+    if not len(novelty):
+        return operating
+    num_distinct = operating.thresholds[0].num_distinct if operating.thresholds else None
+    operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty, num_distinct))
+    if attack_scores is None:
+        return operating
+    benign_scores = attack_scores[measured.benign_rows]
+    combined = CombinedAlertScore.fit(benign_scores, novelty, novelty_weight)
+    thresholds = _benign_thresholds(combined.scores(benign_scores, novelty), num_distinct)
+    return replace(operating, alert_score=combined, thresholds=thresholds)
 
 
 def _benign_thresholds(

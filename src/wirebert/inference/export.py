@@ -5,7 +5,8 @@ with it, because a processor without 8-bit dot products may round differently
 (`wirebert.inference.onnx_backend.matches_reference`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 import wirebert
 from wirebert.data.flows import open_flows
@@ -28,9 +29,9 @@ from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.inference.parity import Alerts, ParityReport, compare_scores, random_rows
 from wirebert.inference.score_cache import distinct_rows, join_blocks
-from wirebert.inference.torch_backend import TorchBackend
 
 ExportName = Literal["onnx", "onnx-int8"]
+Probabilities = Float[np.ndarray, "rows classes"]
 
 MAX_ROWS: Final = 8_192
 """Most distinct rows to make and check an export."""
@@ -40,20 +41,40 @@ TRAVELLING_ROWS: Final = 32
 """Rows saved with the file to check it on loading."""
 
 
-def add_default_export(folder: Path) -> str | None:
+def add_default_export(folder: Path, expected: Probabilities | None = None) -> str | None:
     """Add the export that every model folder has: ONNX in single precision.
 
     Returns why there is none: a package is missing, or the model cannot be exported. None: it was written.
+
+    Args:
+        expected: PyTorch's probabilities of `rows_to_check`; None: computed here.
     """
     try:
-        export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS)
+        export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS, expected=expected)
     except (ConfigError, ArtifactError) as error:
         return str(error)
     return None
 
 
+def export_beside(receive: Callable[[], tuple[Path, Probabilities | None]]) -> str | None:
+    """`add_default_export` in another process, with its libraries imported before the model is trained."""
+    with suppress(ImportError):
+        import onnxruntime  # noqa: F401
+    return add_default_export(*receive())
+
+
+def rows_to_check(artifact: Artifact, folder: Path) -> JaggedRows:
+    """The rows on which `add_default_export` compares the export with PyTorch."""
+    return _halves(CalibrationRows(random_rows(artifact.tokenizer, DEFAULT_EXPORT_ROWS)), folder)[1].rows
+
+
 def export_model(
-    folder: Path, name: ExportName, *, data: str | None = None, num_rows: int = MAX_ROWS
+    folder: Path,
+    name: ExportName,
+    *,
+    data: str | None = None,
+    num_rows: int = MAX_ROWS,
+    expected: Probabilities | None = None,
 ) -> tuple[Path, ParityReport]:
     """Export the model in `folder`, check it and add it to the folder; returns its path and its parity.
 
@@ -61,6 +82,7 @@ def export_model(
         data: real traffic: the 8-bit ranges come from one half of its rows, the check uses the other half.
             None: rows of random tokens.
         num_rows: number of random rows.
+        expected: PyTorch's probabilities of the rows to check on; None: computed here.
 
     Raises:
         ArtifactError: the export does not match PyTorch (nothing is written), or the folder is damaged.
@@ -78,10 +100,14 @@ def export_model(
         metadata={"wirebert": wirebert.__version__, "classes": "\n".join(artifact.classes.classes)},
     )
     backend = OnnxBackend(name, content, pad_id=tokenizer.pad_id)
-    reference = TorchBackend(
-        artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
-    )
-    exported, expected = (softmax(way.logits(checked_on.rows)) for way in (backend, reference))
+    if expected is None:
+        from wirebert.inference.torch_backend import TorchBackend  # imports PyTorch
+
+        reference = TorchBackend(
+            artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
+        )
+        expected = softmax(reference.logits(checked_on.rows))
+    exported = softmax(backend.logits(checked_on.rows))
     source = "generated" if data is None else "given"
     agreement = compare_scores(exported, expected, Alerts.of(artifact), source, checked_on.novelty)
     bounds = ENGINES[name].bounds

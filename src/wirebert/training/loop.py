@@ -5,6 +5,7 @@ Shape letters: B flows of a micro-batch, C classes.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -20,7 +21,7 @@ from wirebert.model.attention import HAS_TRITON
 from wirebert.model.batches import Batch, PackedBatch, autocast, class_logits, masked_logits
 from wirebert.model.config import Architecture, Precision
 from wirebert.model.distilbert import DistilBert
-from wirebert.prefetch import prefetch
+from wirebert.prefetch import prefetch, short_turns
 from wirebert.training.config import TrainConfig
 from wirebert.training.cuda_graphs import Outcome, StepGraphs
 from wirebert.training.distillation import SoftTargets, expected_classes
@@ -32,7 +33,7 @@ from wirebert.training.parallel.fsdp import whole
 from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, GradientSum
 from wirebert.training.parallel.strategy import ParallelStrategy, Replicated, choose_strategy
 from wirebert.training.precision import TrainPrecision, choose_precision
-from wirebert.training.seeding import Purpose, mix
+from wirebert.training.seeding import Purpose, mix, seed_generators
 from wirebert.training.step_metrics import StepMetrics, TrainStep
 
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
@@ -85,7 +86,7 @@ class TrainState:
     """Adds up the ranks' gradients, where each rank holds all weights."""
 
     def __post_init__(self) -> None:
-        self.step_metrics = StepMetrics(self.device, self.communicator)
+        self.step_metrics = StepMetrics(self.communicator)
         self.gradient_sum = self.strategy.gradient_sum(self.model)
         if self.optimizer.defaults["capturable"]:
             optimizer = self.optimizer
@@ -257,14 +258,16 @@ def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
 def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
     """Update `state` in place and yield once per optimizer step; the caller may stop at any step."""
     prepared = (_prepare(state, flows) for flows in feed)
-    for ready in prefetch(prepared, state.config.prefetch if state.device.type == "cuda" else 0):
-        state.model.train()
-        state.set_learning_rate()
-        # Dropout depends on seed and step only, so a resumed or replayed step draws the same masks.
-        # Rank 0 draws the masks of a single process; other ranks draw different ones.
-        rank = [state.communicator.rank] if state.communicator.rank else []
-        torch.manual_seed(mix(state.seed, Purpose.DROPOUT, state.step, *rank))
-        yield _step_within_memory(state, ready)
+    has_thread = state.device.type == "cuda" and state.config.prefetch > 0
+    with short_turns() if has_thread else nullcontext():
+        for ready in prefetch(prepared, state.config.prefetch if has_thread else 0):
+            state.model.train()
+            state.set_learning_rate()
+            # Dropout depends on seed and step only, so a resumed or replayed step draws the same masks.
+            # Rank 0 draws the masks of a single process; other ranks draw different ones.
+            rank = [state.communicator.rank] if state.communicator.rank else []
+            seed_generators(mix(state.seed, Purpose.DROPOUT, state.step, *rank), state.device)
+            yield _step_within_memory(state, ready)
 
 
 def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:

@@ -1,7 +1,8 @@
 """AdamW with separate learning rates for backbone and classifier, and their common schedule."""
 
+from inspect import unwrap
 from math import cos, pi
-from typing import TYPE_CHECKING, TypedDict, final
+from typing import TYPE_CHECKING, Any, TypedDict, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -82,6 +83,14 @@ class ClippingAdamW(torch.optim.AdamW):
     """The same of the step being recorded: its table, `_spare`, is written after the recording."""
 
     _spare: Int64[Tensor, " N"]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As AdamW's own, without the decorator that imports PyTorch's compiler: it takes seconds."""
+        unwrap(torch.optim.AdamW.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As AdamW's own, without that decorator."""
+        unwrap(torch.optim.AdamW.zero_grad)(self, set_to_none)
 
     def keep_copies(self, model: DistilBert, half: torch.dtype) -> None:
         """Let the model's linear layers train with copies in this format, which each update writes."""

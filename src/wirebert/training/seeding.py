@@ -8,6 +8,7 @@ from enum import IntEnum, unique
 from typing import Final
 
 import numpy as np
+import torch
 
 from wirebert.data import hashing
 
@@ -38,3 +39,13 @@ def mix(seed: int, *numbers: int) -> int:
     for number in (seed, *numbers):
         state = hashing.mix(state ^ np.uint64(number & _64_BITS))
     return int(state[0]) >> 1
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the random generators of the CPU and of this GPU.
+
+    `torch.manual_seed` would also note each call, with its traceback, for devices that are never used.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache as once
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import sklearn
 from jaxtyping import Int64
 
 from wirebert.baselines.fitted import TEACHER_SETTINGS, TokenBaseline
@@ -89,7 +89,7 @@ def build_distillation_data(
 
 def fingerprint(*words: object) -> str:
     """Sha256 of everything that determines the predictions of a fitted teacher, as hexadecimal text."""
-    return hashlib.sha256(json.dumps([*words, sklearn.__version__]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*words, version("scikit-learn")]).encode()).hexdigest()
 
 
 def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:

@@ -4,6 +4,7 @@ A training runs in one or several processes: the first owns the run and its data
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -14,8 +15,16 @@ from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
+from wirebert.companion_process import CompanionProcess
 from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
-from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
+from wirebert.decision.fit import (
+    MeasuredNovelty,
+    NoveltyRows,
+    add_novelty,
+    calibrated_attack_scores,
+    fit_calibration,
+    measure_novelty,
+)
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
@@ -37,6 +46,7 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RowChange
 from wirebert.training.distillation import SoftTargets
+from wirebert.training.loop import choose_device as choose_training_device
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.result import TrainingResult
@@ -186,6 +196,8 @@ class TrainedModel:
     """Hashes of the encoded training flows; see `row_hashes`."""
     distillation: DistillationData
     result: TrainingResult
+    novelty: CompanionProcess[MeasuredNovelty] | None = None
+    """Measures novelty beside the training; None: the settings ask for none."""
 
 
 def train_model(
@@ -194,10 +206,14 @@ def train_model(
     folder: RunFolder,
     log: RunLog,
     group: ProcessGroup = SINGLE_PROCESS,
+    beside: Callable[[], None] | None = None,
 ) -> TrainedModel:
     """Fit the tokenizer, encode the rows, add distillation data, build the model, and train it.
 
     An interrupted training continues from its newest checkpoint.
+
+    Args:
+        beside: Called before the first step, to start work beside the training.
     """
     if data.tokenizer is not None:
         run = replace(run, encoding=data.tokenizer.config)
@@ -213,6 +229,9 @@ def train_model(
         log.end_stage("teacher")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = resolve_auto(run, folder, num_flows=len(distillation.flows), width=model.architecture.dim)
+    novelty = _measured_novelty(run, data, valid_flows)
+    if beside is not None:
+        beside()
     result = run_training(
         *(run, folder, model, tokenizer, distillation.flows, valid_flows, log.console, group),
         soft=distillation.soft_targets,
@@ -225,7 +244,39 @@ def train_model(
         train_hashes=train_hashes,
         distillation=distillation,
         result=result,
+        novelty=novelty,
     )
+
+
+def _measured_novelty(
+    run: RunConfig, data: PreparedData, valid_flows: EncodedFlows
+) -> CompanionProcess[MeasuredNovelty] | None:
+    if not run.decision.novelty_reference_flows:
+        return None
+    benign = data.classes.benign
+    is_benign = np.zeros(data.profile.num_rows, bool)
+    is_benign[valid_flows.rows] = benign is None or np.asarray(
+        valid_flows.class_ids
+    ) == data.classes.classes.index(benign)
+    novelty = CompanionProcess(
+        measure_novelty, beside=has_companions(run.training), num_threads=num_processors() // 4
+    )
+    novelty.send(
+        NoveltyRows(
+            flows=data.flows,
+            is_train=np.ones(len(is_benign), bool) if data.train.rows is None else data.train.rows,
+            is_benign=is_benign,
+            num_kept=run.decision.novelty_reference_flows,
+            seed=run.seed,
+            joins_attack_score=run.decision.alert_score == "attack_and_novelty",
+        )
+    )
+    return novelty
+
+
+def has_companions(config: TrainConfig) -> bool:
+    """Whether work of the processor is done by other processes: beside a GPU, which waits for this one."""
+    return choose_training_device(config).type != "cpu"
 
 
 def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
@@ -263,25 +314,18 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         row_hashes=row_hashes(trained.valid_flows),
     )
     artifact = artifact.scaled(scaling, operating_point)
-    if not run.decision.novelty_reference_flows:
+    if trained.novelty is None:
         return artifact
-    num_rows, valid_rows = data.profile.num_rows, trained.valid_flows.rows
-    is_train = np.ones(num_rows, bool) if data.train.rows is None else data.train.rows
-    is_benign, attack_scores = np.zeros(num_rows, bool), None
-    benign_id = None if classes.benign is None else classes.classes.index(classes.benign)
-    is_benign[valid_rows] = True if benign_id is None else class_ids == benign_id
+    attack_scores = None
     if run.decision.alert_score == "attack_and_novelty":
-        assert benign_id is not None, "checked before training"
-        attack_scores = np.full(num_rows, np.nan)
-        attack_scores[valid_rows] = calibrated_attack_scores(logits, scaling, benign_id)
-    novelty, operating_point = fit_novelty(
-        *(operating_point, data.flows, is_train, is_benign),
-        num_kept=run.decision.novelty_reference_flows,
-        seed=run.seed,
-        attack_scores=attack_scores,
-        novelty_weight=run.decision.novelty_weight,
-    )
-    return replace(artifact, operating_point=operating_point, novelty=novelty)
+        assert classes.benign is not None, "checked before training"
+        attack_scores = np.full(data.profile.num_rows, np.nan)
+        attack_scores[trained.valid_flows.rows] = calibrated_attack_scores(
+            logits, scaling, classes.classes.index(classes.benign)
+        )
+    measured = trained.novelty.result()
+    operating_point = add_novelty(operating_point, measured, attack_scores, run.decision.novelty_weight)
+    return replace(artifact, operating_point=operating_point, novelty=measured.scorer)
 
 
 def load_trained(run: RunConfig, folder: RunFolder) -> Detector:

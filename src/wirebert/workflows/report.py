@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from rich.console import Console
 
+from wirebert.companion_process import CompanionProcess
 from wirebert.console import printable_name
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
@@ -23,7 +24,7 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.environment import hardware, versions
 from wirebert.report.html.page import write_page
-from wirebert.report.plots.chart import draw, write_pictures
+from wirebert.report.plots.chart import draw, draw_into
 from wirebert.report.plots.run import run_charts
 from wirebert.report.report import (
     DataSection,
@@ -37,6 +38,11 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation_config import DistillationConfig
+
+NUM_ARTISTS: Final = 4
+"""Processes that draw the charts of a run on a machine with a GPU."""
+
+Artist = CompanionProcess[dict[str, str]]
 
 _CALL: ContextVar[str] = ContextVar("call", default="")
 
@@ -191,15 +197,28 @@ def record_evaluation(
     return record_test_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
 
 
-def write_report(report: Report, folder: RunFolder, card: str | None = None) -> None:
-    """Write model card, page and charts, then report.json, whose presence means that the run is finished."""
+def write_report(
+    report: Report, folder: RunFolder, card: str | None = None, artists: Sequence[Artist] = ()
+) -> None:
+    """Write model card, page and charts, then report.json, whose presence means that the run is finished.
+
+    Args:
+        artists: Processes that share the charts; none: they are drawn here.
+    """
     if card is not None:
         write_card(folder.model, card)
     charts = run_charts(report, _history(folder))
-    pictures = draw(charts)
-    write_pictures(pictures, folder.plots)
+    artists = artists or start_artists(beside=False)
+    for first, artist in enumerate(artists):
+        artist.send((dict(list(charts.items())[first :: len(artists)]), folder.plots))
+    pictures = {name: svg for artist in artists for name, svg in artist.result().items()}
     write_page(report, folder.report_html, charts, pictures, run=_run_name(report, folder))
     write_json(report, folder.report_json)
+
+
+def start_artists(*, beside: bool) -> list[Artist]:
+    """What `write_report` draws with."""
+    return [CompanionProcess(draw_into, beside=beside) for _ in range(NUM_ARTISTS if beside else 1)]
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:

@@ -6,16 +6,15 @@ the model is saved.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 from rich.console import Console
 
-from wirebert.baselines.fitted import ColumnBaseline, fit_columns
+from wirebert.companion_process import CompanionProcess
 from wirebert.config import RunConfig
 from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
@@ -30,7 +29,8 @@ from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.coverage import TrafficFit, coverage_of
-from wirebert.inference.export import add_default_export
+from wirebert.inference.detector import Detector
+from wirebert.inference.export import export_beside, rows_to_check
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
@@ -40,12 +40,15 @@ from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict, to_builtins
-from wirebert.training.loop import check_machine, choose_device, compile_kernels
+from wirebert.telemetry.processors import num_processors
+from wirebert.training.loop import check_machine, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
-from wirebert.workflows.fit import TrainedModel, fit_decision, load_trained, train_model
+from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
+from wirebert.workflows.quick_trees import JudgedParts, QuickTrees, TreeRows, judge_trees
 from wirebert.workflows.report import (
+    Artist,
     RunLog,
     command_line,
     data_section,
@@ -54,11 +57,10 @@ from wirebert.workflows.report import (
     show_findings,
     show_report,
     split_names,
+    start_artists,
     write_report,
 )
 from wirebert.workflows.teacher import compare_with_teacher
-
-Result = TypeVar("Result")
 
 
 def train(
@@ -72,40 +74,39 @@ def train(
     if run.model.init_from == "scratch":  # a GPU's kernels are compiled while the rows are read
         compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
     log = RunLog(console)
+    companions = Companions.start(run)
     rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
     data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
     show_prepared(data, log)
-    trees = beside_gpu(run, partial(train_trees, run, data)) if run.evaluation.baseline else None
-    trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
+    fit_trees = partial(companions.send_to_trees, TreeRows(run, data.train, data.classes))
+    # Tokenizer, encoding, distillation, model, training.
+    trained = train_model(run, data, folder, log, group, beside=fit_trees)
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     log.end_stage("training")
-    add_export(folder)
-    log.end_stage("export")
+    run = trained.run
+    detector = load_trained(run, folder)
+    companions.start_export(folder, detector, log)
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
-    run = trained.run
     tests = open_tests(run, data.flows.schema)
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     profiles = {test.name: profile_table(test.flows) for test in tests}
     other_classes = classes_of_tests(data.classes, profiles)
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
-    detector = load_trained(run, folder)
+    companions.send_to_trees(JudgedParts(splits, other_classes))
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
-    metrics = {
-        split.name: evaluate(
-            split,
-            folder.predictions(split.name),
-            fit=fits.get(split.name),
-            classes=other_classes.get(split.name),
-        )
-        for split in splits
-    }
+    metrics: dict[str, SplitMetrics] = {}
+    for split in splits:
+        predictions, classes = folder.predictions(split.name), other_classes.get(split.name)
+        metrics[split.name] = evaluate(split, predictions, fit=fits.get(split.name), classes=classes)
+        if classes is None:
+            companions.send_to_trees(predictions)
     log.end_stage("scoring")
     same_classes = [split for split in splits if split.name not in other_classes]
     teacher_gap = evaluate_teacher(trained, data, folder, same_classes, log)
-    baselines = evaluate_baselines(trained, data, folder, splits, other_classes, trees, log)
+    baselines = evaluate_baselines(trained, data, folder, splits, other_classes, companions.trees, log)
     findings, drift = check_tests(run, data, profiles, other_classes, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
@@ -114,16 +115,53 @@ def train(
     write_split_manifest(folder, data, profiles, usage)
     columns = describe_columns(data.profile.sample.table, data.flows.schema, data.classes)
     report = replace(report, columns=replace(columns, drift=drift), model_sha256=detector.artifact.sha256)
-    write_report(report, folder, card=model_card(artifact, report))
+    companions.finish(log)
+    write_report(report, folder, card=model_card(artifact, report), artists=companions.artists)
     folder.discard_working_files()
     show_report(report, folder, console)
     return report
 
 
-def add_export(folder: RunFolder) -> None:
-    """Write the ONNX export for scoring without PyTorch, or warn why there is none."""
-    if (reason := add_default_export(folder.model)) is not None:
-        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
+@dataclass(frozen=True)
+class Companions:
+    """Work of the processor that other processes do beside a GPU; without one, this process does it."""
+
+    export: CompanionProcess[str | None]
+    artists: list[Artist]
+    trees: CompanionProcess[QuickTrees] | None
+    are_beside: bool
+
+    @classmethod
+    def start(cls, run: RunConfig) -> "Companions":
+        """Start the processes, which import what they need."""
+        beside, trees = has_companions(run.training), None
+        num_threads = num_processors() // 4
+        if run.evaluation.baseline:
+            trees = CompanionProcess(judge_trees, beside=beside, num_threads=num_threads)
+        export = CompanionProcess(export_beside, beside=beside)
+        return cls(export, start_artists(beside=beside), trees, beside)
+
+    def send_to_trees(self, message: object) -> None:
+        """Pass the next message of `judge_trees`."""
+        if self.trees is not None:
+            self.trees.send(message)
+
+    def start_export(self, folder: RunFolder, detector: Detector, log: RunLog) -> None:
+        """Begin the ONNX export of the saved model, for scoring without PyTorch."""
+        rows = rows_to_check(detector.artifact, folder.model)
+        self.export.send((folder.model, detector.score_encoded(rows).probabilities))
+        if not self.are_beside:
+            self._finish_export(log)
+
+    def finish(self, log: RunLog) -> None:
+        """Wait for what the report does not need."""
+        if self.are_beside:
+            self._finish_export(log)
+
+    def _finish_export(self, log: RunLog) -> None:
+        if (reason := self.export.result()) is not None:
+            warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
+        log.end_stage("export")
 
 
 def show_prepared(data: PreparedData, log: RunLog) -> None:
@@ -163,23 +201,13 @@ def evaluate_teacher(
     return gap
 
 
-def beside_gpu(run: RunConfig, work: Callable[[], Result]) -> Callable[[], Result]:
-    """What waits for work of the processor: a thread does it beside a busy GPU, else the call itself does."""
-    if choose_device(run.training).type == "cpu":
-        return work
-    pool = ThreadPoolExecutor(1, thread_name_prefix="beside-gpu")
-    done = pool.submit(work)
-    pool.shutdown(wait=False)
-    return done.result
-
-
 def evaluate_baselines(
     trained: TrainedModel,
     data: PreparedData,
     folder: RunFolder,
     splits: Sequence[FlowSubset],
     other_classes: Mapping[str, ClassMap],
-    trees: Callable[[], ColumnBaseline] | None,
+    trees: CompanionProcess[QuickTrees] | None,
     log: RunLog,
 ) -> dict[str, Baseline]:
     """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
@@ -194,9 +222,8 @@ def evaluate_baselines(
     )
     baselines: dict[str, Baseline] = {}
     if trees is not None:
-        fitted = trees()
-        metrics, differences = evaluate(fitted)
-        baselines[GBDT] = Baseline(summary=fitted.summary, splits=metrics, differences=differences)
+        judged = trees.result()
+        baselines[GBDT] = Baseline(**judged._asdict())
         log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
@@ -339,18 +366,3 @@ def record_test_reads(
             recipe=folder.recipe_toml,
         )
     return usage
-
-
-def train_trees(run: RunConfig, data: PreparedData) -> ColumnBaseline:
-    """The quick baseline, fitted on the training rows of the model."""
-    label = data.flows.require_label()
-    blocks = ((table, data.classes.encode(table.column(label))) for table in data.train.tables())
-    return fit_columns(
-        "gbdt",
-        {},
-        blocks,
-        data.flows.schema,
-        len(data.classes.classes),
-        seed=run.seed,
-        max_rows=run.evaluation.baseline_rows,
-    )

@@ -16,13 +16,13 @@ Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
 Shape letters: T tokens, D model width, P programs.
 """
 
-from typing import Final, Optional
+from typing import Any, Final
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.autograd import Function
 
 from wirebert.model.kernels.tiles import dropout_mask
 
@@ -138,7 +138,7 @@ def column_sums(parts: Tensor) -> list[Tensor]:
     """The sums over programs of their parts, "P K D" with K one or three: K tensors "D"."""
     programs, num_out, dim = parts.shape
     sums = [torch.empty(dim, dtype=torch.float32, device=parts.device) for _ in range(num_out)]
-    wrap_triton(_column_sums_kernel)[(triton.cdiv(dim, 16), num_out)](
+    _column_sums_kernel[(triton.cdiv(dim, 16), num_out)](
         parts, sums[0], sums[num_out // 2], sums[-1], programs, dim,
         NUM_OUT=num_out, PARTS=128, COLUMNS=16, num_warps=8,
     )  # fmt: skip
@@ -156,11 +156,10 @@ def _launch(dim: int, dropout: float) -> dict[str, object]:
     }
 
 
-@triton_op("wirebert::add_norm", mutates_args={})
-def fused_add_norm(
+def _add_norm(
     x: Tensor,
-    bias: Optional[Tensor],  # noqa: UP045 - torch.library reads this annotation in torch 2.10 too
-    residual: Optional[Tensor],  # noqa: UP045 - torch.library reads this annotation in torch 2.10 too
+    bias: Tensor | None,
+    residual: Tensor | None,
     scale: Tensor,
     shift: Tensor,
     seed: Tensor,
@@ -183,7 +182,7 @@ def fused_add_norm(
     total = torch.empty_like(x) if has_sum else x.new_empty(0)
     mean = torch.empty(num_tokens, dtype=torch.float32, device=x.device)
     rstd = torch.empty_like(mean)
-    wrap_triton(_forward_kernel)[(triton.cdiv(num_tokens, TOKENS_AT_ONCE),)](
+    _forward_kernel[(triton.cdiv(num_tokens, TOKENS_AT_ONCE),)](
         x, x if bias is None else bias, x if residual is None else residual,
         scale, shift, seed, out, total, mean, rstd, num_tokens, dim,
         HAS_BIAS=bias is not None, HAS_RESIDUAL=residual is not None, EPS=eps, **_launch(dim, dropout),
@@ -191,7 +190,6 @@ def fused_add_norm(
     return out, total, mean, rstd
 
 
-@triton_op("wirebert::add_norm_backward", mutates_args={})
 def add_norm_backward(
     grad: Tensor,
     total: Tensor,
@@ -208,7 +206,7 @@ def add_norm_backward(
     grad_x = torch.empty_like(total) if dropout > 0 else total.new_empty(0)
     programs = min(MOST_PROGRAMS, triton.cdiv(num_tokens, TOKENS_AT_ONCE))
     parts = torch.empty((programs, 3, dim), dtype=torch.float32, device=total.device)
-    wrap_triton(_backward_kernel)[(programs,)](
+    _backward_kernel[(programs,)](
         grad, total, scale, mean, rstd, seed, grad_sum, grad_x, parts,
         num_tokens, dim, STAGES=STAGES["norm"], **_launch(dim, dropout),
     )  # fmt: skip
@@ -235,7 +233,18 @@ def _norm_backward(ctx, grad, *_):
     return into_x, grad_bias if ctx.has_bias else None, into_residual, grad_scale, grad_shift, *[None] * 4
 
 
-fused_add_norm.register_autograd(_norm_backward, setup_context=_keep_for_norm)
+class _AddNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _add_norm(*inputs)
+        _keep_for_norm(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_norm_backward)
+
+
+fused_add_norm = _AddNorm.apply
+"""`_add_norm` with gradients. `torch.library` would import PyTorch's compiler: that takes seconds."""
 
 
 @triton.jit(do_not_specialize=UNSPECIALIZED)
@@ -274,23 +283,21 @@ def _gelu_backward_kernel(
     tl.store(parts_ptr + program * dim + columns, tl.sum(grad_bias, 0), mask=columns < dim)
 
 
-@triton_op("wirebert::bias_gelu", mutates_args={})
-def fused_bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+def _bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """GELU(x + bias), exact: `x` "T D" and contiguous, `bias` "D"."""
     (num_tokens, dim), out = x.shape, torch.empty_like(x)
     tiles = triton.cdiv(num_tokens, GELU_TILE["ROWS"]), triton.cdiv(dim, GELU_TILE["COLUMNS"])
-    wrap_triton(_gelu_kernel)[tiles](x, bias, out, num_tokens, dim, **GELU_TILE)
+    _gelu_kernel[tiles](x, bias, out, num_tokens, dim, **GELU_TILE)
     return out
 
 
-@triton_op("wirebert::bias_gelu_backward", mutates_args={})
 def bias_gelu_backward(grad: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of x and of bias."""
     num_tokens, dim = x.shape
     grad, grad_x = grad.contiguous(), torch.empty_like(x)
     programs = min(GELU_PROGRAMS, triton.cdiv(num_tokens, GELU_TILE["ROWS"]))
     parts = torch.empty((programs, 1, dim), dtype=torch.float32, device=x.device)
-    wrap_triton(_gelu_backward_kernel)[(programs, triton.cdiv(dim, GELU_TILE["COLUMNS"]))](
+    _gelu_backward_kernel[(programs, triton.cdiv(dim, GELU_TILE["COLUMNS"]))](
         grad, x, bias, grad_x, parts, num_tokens, dim, STAGES=STAGES["gelu"], **GELU_TILE
     )
     (grad_bias,) = column_sums(parts)
@@ -305,4 +312,15 @@ def _gelu_backward(ctx, grad):
     return bias_gelu_backward(grad, *ctx.saved_tensors)
 
 
-fused_bias_gelu.register_autograd(_gelu_backward, setup_context=_keep_for_gelu)
+class _BiasGelu(Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _bias_gelu(*inputs)
+        _keep_for_gelu(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_gelu_backward)
+
+
+fused_bias_gelu = _BiasGelu.apply
+"""`_bias_gelu` with gradients."""

@@ -15,13 +15,13 @@ draw, and drawn again in the backward pass.
 Shape letters: T tokens of all rows, R rows, N tiles, H heads, E width of one head, D = H * E.
 """
 
-from typing import Optional
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.autograd import Function
 
 
 @triton.jit
@@ -151,10 +151,9 @@ def _constants(
     }
 
 
-@triton_op("wirebert::tile_attention", mutates_args={})
-def tile_attention(
+def _attend(
     projected: Tensor,
-    query: Optional[Tensor],  # noqa: UP045 - torch.library reads this annotation in torch 2.10 too
+    query: Tensor | None,
     tiles: Tensor,
     query_tiles: Tensor,
     row_of: Tensor,
@@ -183,7 +182,7 @@ def tile_attention(
     asking = projected if query is None else query
     out = torch.empty((asking.shape[0], dim), dtype=projected.dtype, device=projected.device)
     key_at = dim if query is None else 0
-    wrap_triton(_forward_kernel)[(tiles.shape[0] - 1, num_heads)](
+    _forward_kernel[(tiles.shape[0] - 1, num_heads)](
         asking, projected, out, query_tiles, tiles, query_row_of, row_of, seed,
         asking.stride(0), projected.stride(0), dim, key_at, key_at + dim,
         **_constants(projected.dtype, num_heads, width, block, dropout),
@@ -191,11 +190,10 @@ def tile_attention(
     return out
 
 
-@triton_op("wirebert::tile_attention_backward", mutates_args={})
 def tile_attention_backward(
     grad: Tensor,
     projected: Tensor,
-    query: Optional[Tensor],  # noqa: UP045 - as above
+    query: Tensor | None,
     tiles: Tensor,
     query_tiles: Tensor,
     row_of: Tensor,
@@ -215,7 +213,7 @@ def tile_attention_backward(
     # Never pass one tensor as two outputs: torch.compile would keep only one of the writes.
     grad_stride = grad_projected.stride(0) if query is None else grad_query.stride(0)
     key_at = dim if query is None else 0
-    wrap_triton(_backward_kernel)[(tiles.shape[0] - 1, num_heads)](
+    _backward_kernel[(tiles.shape[0] - 1, num_heads)](
         grad, asking, projected, grad_query, grad_projected,
         query_tiles, tiles, query_row_of, row_of, seed,
         dim, asking.stride(0), projected.stride(0), grad_stride, grad_projected.stride(0),
@@ -237,4 +235,15 @@ def _backward(ctx, grad):
     return grad_projected, None if tensors[1] is None else grad_query, *[None] * 9
 
 
-tile_attention.register_autograd(_backward, setup_context=_keep_for_backward)
+class _TileAttention(Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _attend(*inputs)
+        _keep_for_backward(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_backward)
+
+
+tile_attention = _TileAttention.apply
+"""`_attend` with gradients. Not by `torch.library`, which imports PyTorch's compiler: that takes seconds."""

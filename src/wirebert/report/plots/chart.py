@@ -6,7 +6,7 @@ three `INK` colours, which the page restyles in dark mode.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -172,6 +172,15 @@ def _enlarged_entry(key: str, value: object) -> object:
 def draw(charts: Mapping[str, Chart]) -> dict[str, str]:
     """The picture of each chart as SVG text, by name."""
     return {name: to_svg(chart.spec) for name, chart in charts.items()}
+
+
+def draw_into(receive: Callable[[], tuple[Mapping[str, Chart], Path]]) -> dict[str, str]:
+    """Draw charts and write them into a folder, with the renderer started before they are known."""
+    to_svg({"data": {"values": []}, "mark": "point"})
+    charts, folder = receive()
+    pictures = draw(charts)
+    write_pictures(pictures, folder)
+    return pictures
 
 
 def write_pictures(pictures: Mapping[str, str], folder: Path) -> None:

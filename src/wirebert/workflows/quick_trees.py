@@ -1,0 +1,68 @@
+"""The quick baseline of a report: boosted trees on the training rows of the model, judged on the same parts.
+
+Imports no PyTorch: beside a GPU another process does all of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from wirebert.baselines.fitted import fit_columns
+from wirebert.companion_process import Receive
+from wirebert.config import RunConfig
+from wirebert.data.flows import FlowSubset
+from wirebert.data.labels import ClassMap
+from wirebert.evaluation.evaluate import evaluate_baseline_on
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.split_metrics import SplitMetrics
+
+
+class QuickTrees(NamedTuple):
+    """The evaluated baseline."""
+
+    summary: Mapping[str, object]
+    splits: dict[str, SplitMetrics]
+    differences: dict[str, dict[str, Interval]]
+
+
+class TreeRows(NamedTuple):
+    """The first message: what the trees are fitted on."""
+
+    run: RunConfig
+    train: FlowSubset
+    classes: ClassMap
+
+
+class JudgedParts(NamedTuple):
+    """The second message; then comes the model's predictions file of each part without classes of its own."""
+
+    parts: Sequence[FlowSubset]
+    part_classes: Mapping[str, ClassMap]
+    """The classes of a part's labels, if others than the model's."""
+
+
+def judge_trees(receive: Receive) -> QuickTrees:
+    """Fit the trees, then judge them on the same parts as the model, once that has judged them."""
+    import_module("sklearn.ensemble")  # takes seconds; another process has them before the first message
+    rows: TreeRows = receive()
+    run, label = rows.run, rows.train.flows.require_label()
+    fitted = fit_columns(
+        "gbdt",
+        {},
+        ((table, rows.classes.encode(table.column(label))) for table in rows.train.tables()),
+        rows.train.flows.schema,
+        len(rows.classes.classes),
+        seed=run.seed,
+        max_rows=run.evaluation.baseline_rows,
+    )
+    judged: JudgedParts = receive()
+    splits, differences = evaluate_baseline_on(
+        fitted,
+        rows.classes,
+        judged.parts,
+        lambda _: receive(),
+        seed=run.seed,
+        num_resamples=run.evaluation.num_resamples,
+        part_classes=judged.part_classes,
+    )
+    return QuickTrees(fitted.summary, splits, differences)
