@@ -188,7 +188,9 @@ def _numbers(records: pa.RecordBatch, name: str | None) -> Float64[np.ndarray, "
     column = dictionary_encode(records[name])
     if not (pa.types.is_floating(column.dictionary.type) or pa.types.is_integer(column.dictionary.type)):
         return None
-    values = np.append(column.dictionary.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
+    values = np.append(
+        column.dictionary.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.nan
+    )
     return values[column.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False)]
 
 
