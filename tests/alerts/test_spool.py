@@ -30,7 +30,7 @@ class Receiver:
             raise ConnectionRefusedError(111, "refused")
         self.got += events
 
-    def settle(self) -> None:
+    def confirm(self) -> None:
         if not self.is_up:
             raise ConnectionResetError(104, "reset")
 
@@ -62,7 +62,7 @@ def opened(
 
 def test_events_arrive_in_order_and_the_spool_empties_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 1_000)
-    monkeypatch.setattr(spool, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(spool, "_CONFIRM_S", 0.0)
     receiver = Receiver()
     sink = opened(tmp_path, receiver, [])
     for start in range(0, 5_000, 100):
@@ -226,7 +226,7 @@ class Moody:
 def test_a_receiver_that_is_slow_and_hangs_up_gets_every_event(tmp_path: Path):
     receiver, events = Moody(2_000, 0.3), [b"%06d" % number + b"." * 500 for number in range(2_000)]
     syslog = SyslogSink(SyslogSettings(host="127.0.0.1", port=receiver.port, transport="tcp"))
-    sink = SpooledSink("siem", tmp_path, syslog, None, 10 << 20, lambda *_: None)
+    sink = SpooledSink("siem", tmp_path, syslog, None, 10 << 20, lambda code, text: None)
     sink.write(events)
     deadline = time.monotonic() + 60
     while sink.num_waiting_bytes and time.monotonic() < deadline:

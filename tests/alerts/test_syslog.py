@@ -201,11 +201,11 @@ def test_the_end_of_a_connection_is_the_receipt(transport: Any, certificate: Pat
         port, ca = listener.getsockname()[1], Path(f"{certificate}.crt")
         sink = SyslogSink(SyslogSettings(host="localhost", port=port, transport=transport, ca=ca))
         sink.write([b"x" * 1_000] * 20)
-        sink.settle()
+        sink.confirm()
         assert len(b"".join(read)) > 20_000
         sink.write([b"x" * 1_000] * 20)
         with pytest.raises(ConnectionError):
-            sink.settle()
+            sink.confirm()
         thread.join(10)
 
 
@@ -216,6 +216,6 @@ def test_a_receiver_that_never_ends_a_connection_is_believed_in_the_end():
         for _ in range(3):
             sink.write([b"x"])
             with pytest.raises(TimeoutError):
-                sink.settle()
+                sink.confirm()
         sink.write([b"x"])
-        sink.settle()
+        sink.confirm()

@@ -151,9 +151,9 @@ def incident_records(
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     parts = np.split(order, starts[1:])
     parts.sort(key=lambda part: (time_s[part[0]], part[0]))
-    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen))
-    for part, ranked, examples in zip(parts, *table.examples(parts), strict=True):
-        record = table.record(part, ranked, str(keys[int(part[0])]))
+    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen), _explained(chosen))
+    for part, examples in zip(parts, table.examples(parts), strict=True):
+        record = table.record(part, str(keys[int(part[0])]))
         record.examples = examples
         yield record, int(late[part].sum())
 
@@ -198,6 +198,12 @@ def _scores(records: pa.Table) -> Float64[np.ndarray, " flows"] | None:
     return records["attack_score"].to_numpy().astype(np.float64)
 
 
+def _explained(records: pa.Table) -> Bool[np.ndarray, " flows"]:
+    if "explanation" not in records.column_names:
+        return np.zeros(records.num_rows, np.bool_)
+    return pc.greater(pc.list_value_length(records["explanation"]), 0).fill_null(False).to_numpy()
+
+
 @dataclass(frozen=True, slots=True)
 class _Alerts:
     """Alerts of a block of records, with what incidents need of them."""
@@ -208,9 +214,10 @@ class _Alerts:
     sources: pa.Array
     time_s: Float64[np.ndarray, " flows"]
     scores: Float64[np.ndarray, " flows"] | None
+    has_explanation: Bool[np.ndarray, " flows"]
 
-    def examples(self, parts: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[list[dict[str, Any]]]]:
-        """Of each part the rows and the flows with the highest scores, highest first."""
+    def examples(self, parts: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
+        """Of each part the flows with the highest scores, highest first."""
         c, scores = self.columns, self.scores
         ranked = [
             (part if scores is None else part[np.argsort(-scores[part], kind="stable")])[:NUM_EXAMPLES]
@@ -224,10 +231,10 @@ class _Alerts:
         for flow, row in zip(flows, rows, strict=True):
             flow["score"] = None if scores is None else float(scores[row])
         ends = np.cumsum([len(each) for each in ranked]).tolist()
-        return ranked, [flows[end - len(each) : end] for each, end in zip(ranked, ends, strict=True)]
+        return [flows[end - len(each) : end] for each, end in zip(ranked, ends, strict=True)]
 
-    def record(self, rows: np.ndarray, ranked: np.ndarray, key: str) -> IncidentRecord:
-        """The flows of these rows, in order of time, added up; `ranked` begins with the highest score."""
+    def record(self, rows: np.ndarray, key: str) -> IncidentRecord:
+        """The flows of these rows, in order of time, added up."""
         chosen = pa.array(rows, pa.int64())
         first = int(rows[0])
         uid = "" if self.columns.uid is None else str(self.records[self.columns.uid][first])
@@ -249,14 +256,17 @@ class _Alerts:
             sources=[source] if source else [],
             peak_score=None if scores is None else float(scores.max()),
             log_miss=0.0 if scores is None else float(np.log1p(-np.clip(scores, 0, _MAX_SCORE)).sum()),
-            evidence=self._evidence(int(ranked[0])),
+            evidence=self._evidence(rows),
             hour=int(first_s // 3_600),
         )
 
-    def _evidence(self, row: int) -> list[str]:
-        if "explanation" not in self.records.column_names:
+    def _evidence(self, rows: np.ndarray) -> list[str]:
+        """Explanation of the flow with the highest score, of those that have one."""
+        explained = rows[self.has_explanation[rows]]
+        if not len(explained):
             return []
-        return self.records["explanation"][row].as_py() or []
+        row = explained[0 if self.scores is None else int(self.scores[explained].argmax())]
+        return self.records["explanation"][int(row)].as_py()
 
 
 def _some(records: pa.Table, name: str | None, rows: pa.Array) -> list[Any]:

@@ -5,6 +5,7 @@
 # (Arrow arrays are generic in the type stubs alone, and they know no text literals as arguments.)
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 import pyarrow as pa
@@ -55,29 +56,29 @@ def json_object(fields: Mapping[str, pa.Array | str | None], num_rows: int) -> p
     >>> json_object({"a": pa.array(["1", None]), "b": "true"}, 2).to_pylist()
     ['{"a":1,"b":true}', '{"b":true}']
     """
-    given = {_encoded(name): value for name, value in fields.items() if not _is_null(value, num_rows)}
+    given = {
+        _encoded(name): value
+        for name, value in fields.items()
+        if value is not None and (isinstance(value, str) or value.null_count < num_rows)
+    }
     always = [isinstance(value, str) or not value.null_count for value in given.values()]
     if not any(always):
-        return _sparse_object(given, num_rows)
+        return _sparse_object(cast(Mapping[str, pa.Array], given), num_rows)
     first = always.index(True)
-    parts: list[pa.Array | str] = ["{"]  # texts of every row, and those of some rows with their comma
+    parts, text = list[pa.Array | str](), "{"  # `text` is that of every row between two columns
     for at, (name, value) in enumerate(given.items()):
         before, after = "," if at > first else "", "," if at < first else ""
-        if not always[at]:
-            parts += [pc.binary_join_element_wise(f"{before}{name}:", value, after, ""), ""]
-        elif isinstance(value, str):
-            parts[-1] += f"{before}{name}:{value}"
+        if isinstance(value, str):
+            text += f"{before}{name}:{value}"
+        elif always[at]:
+            parts += [f"{text}{before}{name}:", value]
+            text = ""
         else:
-            parts[-1] += f"{before}{name}:"
-            parts += [value, ""]
-    parts[-1] += "}"
-    if len(parts) == 1:
-        return pa.repeat(pa.scalar(parts[0], pa.string()), num_rows)
-    return pc.binary_join_element_wise(*parts, "", null_handling="skip")
-
-
-def _is_null(value: pa.Array | str | None, num_rows: int) -> bool:
-    return value is None or (not isinstance(value, str) and value.null_count == num_rows)
+            parts += [text, pc.binary_join_element_wise(f"{before}{name}:", value, after, "")]
+            text = ""
+    if not parts:
+        return pa.repeat(pa.scalar(text + "}", pa.string()), num_rows)
+    return pc.binary_join_element_wise(*parts, text + "}", "", null_handling="skip")
 
 
 def _sparse_object(fields: Mapping[str, pa.Array], num_rows: int) -> pa.Array:

@@ -25,7 +25,7 @@ class Sink(Protocol):
 class RemoteSink(Sink, Protocol):
     """A sink that may hold what it took for a while, so that `write` alone proves nothing."""
 
-    def settle(self) -> None:
+    def confirm(self) -> None:
         """Return when the receiver has read everything that was written.
 
         Raises:

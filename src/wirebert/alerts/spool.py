@@ -15,9 +15,9 @@ from wirebert.files import try_lock
 SEGMENT_BYTES: Final = 16 << 20
 _BATCH_BYTES: Final = 1 << 18
 _LEAST_BATCH_BYTES: Final = 1 << 12
-_SETTLE_S: Final = 5.0
+_CONFIRM_S: Final = 5.0
 """So often it is made sure that the sink has what it took, while events come."""
-_SETTLE_BYTES: Final = 16 * _BATCH_BYTES
+_CONFIRM_BYTES: Final = 16 * _BATCH_BYTES
 _QUICK_S: Final = 1.0
 """A receiver that reads a batch within it can take a larger one."""
 _LONGEST_WAIT_S: Final = 30.0
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 class SpooledSink:
     """A sink that may be slow or gone: what it does not take waits on disk, up to a cap.
 
-    Events are delivered in order and at least once: whatever the sink took and did not confirm (`settle`) is
+    Events are delivered in order and at least once: whatever the sink took and did not confirm (`confirm`) is
     sent again when it fails. After a failure each batch is confirmed before the next one, and batches are
     smaller with each further failure, so a receiver that is slow and hangs up gets on too. When the spool is
     full, writing waits as long as the sink takes something from time to time; a dead one loses the newest
@@ -74,7 +74,7 @@ class SpooledSink:
         self._is_closing, self._is_closed, self._is_down = False, False, False
         self._took_at, self._full_at = time.monotonic(), 0.0
         self._batch_bytes, self._is_careful = _BATCH_BYTES, False
-        self._unsettled_since, self._num_unsettled = 0.0, 0
+        self._unconfirmed_since, self._num_unconfirmed = 0.0, 0
         written = Place(*saved["written"]) if saved else Place(0, 0)
         self._cut(written)
         first = min(self._segments(), default=written.segment)
@@ -83,7 +83,7 @@ class SpooledSink:
         self._file = self._open_segment(written.segment)
         self._written = Place(written.segment, self._file.tell())
         self._sent = min(self._sent, self._written)
-        self._settled = self._sent
+        self._confirmed = self._sent
         """Up to here the sink has everything."""
         self._num_waiting = self._size(self._sent, self._written)
         self._thread = Thread(target=self._deliver, name=f"to {name}", daemon=True)
@@ -93,7 +93,7 @@ class SpooledSink:
     def end(self) -> dict[str, Any]:
         """Where the spool ends, and up to where it is delivered; to be saved after `flush`."""
         with self._changed:
-            return {"written": list(self._written), "sent": list(self._settled)}
+            return {"written": list(self._written), "sent": list(self._confirmed)}
 
     @property
     def num_waiting_bytes(self) -> int:
@@ -177,15 +177,15 @@ class SpooledSink:
             with self._changed:
                 if wait_s:
                     self._changed.wait_for(lambda: self._is_closed, wait_s)
-                while not (self._is_closed or self._must_settle() or self._sent < self._written):
-                    self._changed.wait(None if self._settled == self._sent else 0.2)
-                settles, is_closed = self._must_settle(), self._is_closed
+                while not (self._is_closed or self._must_confirm() or self._sent < self._written):
+                    self._changed.wait(None if self._confirmed == self._sent else 0.2)
+                confirms, is_closed = self._must_confirm(), self._is_closed
                 start, written = self._sent, self._written
             try:
-                if settles:
+                if confirms:
                     began = time.monotonic()
-                    self._sink.settle()
-                    self._note_settled(time.monotonic() - began)
+                    self._sink.confirm()
+                    self._note_confirmed(time.monotonic() - began)
                 elif not is_closed:
                     text, after = self._read(start, written)
                     self._sink.write(text.split(b"\n")[:-1])
@@ -198,17 +198,17 @@ class SpooledSink:
                 self._sink.close()
                 return
 
-    def _must_settle(self) -> bool:
-        if self._settled == self._sent:
+    def _must_confirm(self) -> bool:
+        if self._confirmed == self._sent:
             return False
-        age_s = time.monotonic() - self._unsettled_since
-        is_much = self._size(self._settled, self._sent) >= min(_SETTLE_BYTES, self._cap_bytes // 2)
+        age_s = time.monotonic() - self._unconfirmed_since
+        is_much = self._size(self._confirmed, self._sent) >= min(_CONFIRM_BYTES, self._cap_bytes // 2)
         is_end = self._is_closing and self._sent == self._written
-        return is_end or self._is_closed or self._is_careful or age_s >= _SETTLE_S or is_much
+        return is_end or self._is_closed or self._is_careful or age_s >= _CONFIRM_S or is_much
 
     def _note_failure(self, error: OSError) -> None:
         with self._changed:
-            self._sent, self._num_unsettled = self._settled, 0
+            self._sent, self._num_unconfirmed = self._confirmed, 0
             if self._is_careful:
                 self._batch_bytes = max(_LEAST_BATCH_BYTES, self._batch_bytes // 2)
             self._is_careful = True
@@ -219,23 +219,23 @@ class SpooledSink:
 
     def _note_sent(self, after: Place, num_events: int) -> None:
         with self._changed:
-            if self._settled == self._sent:
-                self._unsettled_since = time.monotonic()
+            if self._confirmed == self._sent:
+                self._unconfirmed_since = time.monotonic()
             self._sent = after
-            self._num_unsettled += num_events
+            self._num_unconfirmed += num_events
 
-    def _note_settled(self, took_s: float) -> None:
+    def _note_confirmed(self, took_s: float) -> None:
         with self._changed:
-            self._num_waiting -= self._size(self._settled, self._sent)
-            self._settled, self._took_at = self._sent, time.monotonic()
-            self.num_sent += self._num_unsettled
-            self._num_unsettled = 0
+            self._num_waiting -= self._size(self._confirmed, self._sent)
+            self._confirmed, self._took_at = self._sent, time.monotonic()
+            self.num_sent += self._num_unconfirmed
+            self._num_unconfirmed = 0
             if took_s < _QUICK_S:
                 self._is_careful &= self._batch_bytes < _BATCH_BYTES
                 self._batch_bytes = min(self._batch_bytes + 4 * _LEAST_BATCH_BYTES, _BATCH_BYTES)
             was_down, self._is_down = self._is_down, False
-            for number in self._segments():
-                if number < self._settled.segment:
+            for number in () if self._is_closed else self._segments():  # after it, they may be another's
+                if number < self._confirmed.segment:
                     self._path(number).unlink()
             self._changed.notify_all()
         if was_down:

@@ -168,7 +168,7 @@ class SyslogSink:
             self.close()
             raise
 
-    def settle(self) -> None:
+    def confirm(self) -> None:
         """End the connection, and wait for the receiver to end it too: it has read everything then.
 
         Syslog knows no receipt, but a receiver that hangs up with something unread resets the connection. One

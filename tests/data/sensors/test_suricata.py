@@ -83,8 +83,8 @@ def test_a_flow_that_seems_to_last_for_centuries_costs_no_other_its_row(tmp_path
         "flow": {**cast("dict[str, object]", FLOW["flow"]), "end": "2621-06-06T17:34:33.5+0200"},
     }
     rows = rows_of(write(tmp_path / "eve.json", damaged, FLOW))
-    assert rows["duration_s"].to_pylist()[1] == 2.5
-    assert rows["duration_s"].to_pylist()[0] > 599 * 365 * 86_400
+    odd, sound = rows["duration_s"].to_numpy()
+    assert (sound, odd > 599 * 365 * 86_400) == (2.5, True)
 
 
 def test_alerts_and_application_events_are_joined_wherever_they_stand(tmp_path: Path):
