@@ -44,7 +44,9 @@ test: format-check lint types tests ## the gate: format, lint, types, and all te
 check: $(DEV_STAMP) ## the quick part of the gate, under a minute
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target format-check lint quick-types quick-tests
 
+soak: SYSTEM_PROGRAMS += rsyslog:rsyslogd
 soak: $(DEV_STAMP) system-programs ## kills at any moment, whole commands, long fuzzing, an installed wheel: before a release
+	-$(PIP) install --quiet --constraint constraints.txt atheris  # guides the fuzzing; Linux alone
 	$(PYTEST) -m soak --timeout=1800
 
 setup: $(DEV_STAMP) ## only set up .venv with the development tools

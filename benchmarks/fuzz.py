@@ -115,7 +115,8 @@ def main() -> None:
     elif options.target == "artifact":
         test, seed = artifact(folder, options.model), b"\0" + (options.model / "config.json").read_bytes()
     else:
-        test, seed = reader(folder), mutate.base_files()[options.target.replace("-", " ")]
+        seeds = {name.replace(" ", "-"): data for name, data in mutate.base_files().items()}
+        test, seed = reader(folder), seeds[options.target]
 
     def one(data: bytes) -> None:
         try:

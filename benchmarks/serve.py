@@ -196,8 +196,8 @@ def start_service(model: Path, folder: Path) -> tuple["subprocess.Popen[bytes]",
         )
     for _ in range(600):
         for line in log.read_text().splitlines():
-            entry = json.loads(line)
-            if entry["event"] == "listening":
+            entry = json.loads(line) if line.startswith("{") else {}  # findings are plain sentences
+            if entry.get("event") == "listening":
                 return process, int(entry["port"])
         if process.poll() is not None:
             sys.exit(log.read_text())

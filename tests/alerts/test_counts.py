@@ -22,4 +22,5 @@ def test_counts_add_up_over_sources_and_alerts_are_counted_by_attack():
     assert found["flows_by_source"] == {"a": 3, "b": 3}
     assert found["verdicts"] == {"pass": 2, "alert": 4}
     assert found["alerts_by_class"] == {"scan": 4}
+    assert found["alert_share"] == 4 / 6
     assert (found["absent_share"], found["unseen_share"]) == (4 / 12, 8 / 12)

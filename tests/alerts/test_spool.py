@@ -1,6 +1,10 @@
 """What a sink does not take waits on disk, and arrives in order, at least once, whatever dies when."""
 
+import contextlib
 import random
+import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +13,7 @@ import pytest
 
 from wirebert.alerts import spool
 from wirebert.alerts.spool import SpooledSink
+from wirebert.alerts.syslog import SyslogSettings, SyslogSink
 from wirebert.errors import DataError
 
 
@@ -24,6 +29,10 @@ class Receiver:
         if not self.is_up:
             raise ConnectionRefusedError(111, "refused")
         self.got += events
+
+    def confirm(self) -> None:
+        if not self.is_up:
+            raise ConnectionResetError(104, "reset")
 
     def close(self) -> None:
         pass
@@ -53,7 +62,7 @@ def opened(
 
 def test_events_arrive_in_order_and_the_spool_empties_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 1_000)
-    monkeypatch.setattr(spool, "_REPEATED_S", 0.0)
+    monkeypatch.setattr(spool, "_CONFIRM_S", 0.0)
     receiver = Receiver()
     sink = opened(tmp_path, receiver, [])
     for start in range(0, 5_000, 100):
@@ -170,3 +179,60 @@ def test_what_is_behind_the_saved_end_is_cut_off_and_written_again(tmp_path: Pat
     wait_for(lambda: len(receiver.got) >= 12)
     sink.close()
     assert receiver.got == lines(0, 12)
+
+
+class Moody:
+    """A receiver of syslog that reads little at a time and soon hangs up, with what it has not read."""
+
+    def __init__(self, reads_bytes: int, lives_s: float) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(0.1)
+        self.port: int = self._server.getsockname()[1]
+        self.got, self.is_over, self.num_ends = list[bytes](), False, 0
+        self._reads_bytes, self._lives_s = reads_bytes, lives_s
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.is_over = True
+        self._thread.join()
+        self._server.close()
+
+    def _serve(self) -> None:
+        while not self.is_over:
+            with contextlib.suppress(TimeoutError):
+                connection, _ = self._server.accept()
+                with connection:
+                    self._read(connection)
+
+    def _read(self, connection: socket.socket) -> None:
+        held, end = b"", time.monotonic() + self._lives_s
+        connection.settimeout(0.05)
+        while not self.is_over and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                chunk = connection.recv(self._reads_bytes)
+                if not chunk:
+                    self.num_ends += 1
+                    return
+                held += chunk
+                time.sleep(0.002)
+            while (found := re.match(rb"(\d+) ", held)) and len(held) >= found.end() + int(found[1]):
+                message = held[found.end() : found.end() + int(found[1])]
+                held = held[found.end() + int(found[1]) :]
+                self.got.append(message.rpartition(b"\xbf")[2])
+
+
+@pytest.mark.slow
+def test_a_receiver_that_is_slow_and_hangs_up_gets_every_event(tmp_path: Path):
+    receiver, events = Moody(2_000, 0.3), [b"%06d" % number + b"." * 500 for number in range(2_000)]
+    syslog = SyslogSink(SyslogSettings(host="127.0.0.1", port=receiver.port, transport="tcp"))
+    sink = SpooledSink("siem", tmp_path, syslog, None, 10 << 20, lambda code, text: None)
+    sink.write(events)
+    deadline = time.monotonic() + 60
+    while sink.num_waiting_bytes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sink.close()
+    receiver.close()
+    assert sink.num_waiting_bytes == 0
+    assert set(receiver.got) == set(events)
+    assert len(receiver.got) < 10 * len(events)

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,48 @@ def test_a_receiver_that_is_away_is_an_os_error_and_the_next_write_connects_agai
         reader.join(10)
         sink.close()
     assert [parse(message)[2] for message in found] == ["x"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_the_end_of_a_connection_is_the_receipt(transport: Any, certificate: Path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("localhost", 0)) as listener:
+        read = list[bytes]()
+
+        def accepted() -> socket.socket:
+            plain, _ = listener.accept()
+            return plain if transport == "tcp" else context.wrap_socket(plain, server_side=True)
+
+        def serve() -> None:
+            with accepted() as connection:
+                time.sleep(0.3)
+                while chunk := connection.recv(100):
+                    read.append(chunk)
+            with accepted() as connection:
+                connection.recv(1)
+                time.sleep(0.3)  # hangs up with the rest unread
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port, ca = listener.getsockname()[1], Path(f"{certificate}.crt")
+        sink = SyslogSink(SyslogSettings(host="localhost", port=port, transport=transport, ca=ca))
+        sink.write([b"x" * 1_000] * 20)
+        sink.confirm()
+        assert len(b"".join(read)) > 20_000
+        sink.write([b"x" * 1_000] * 20)
+        with pytest.raises(ConnectionError):
+            sink.confirm()
+        thread.join(10)
+
+
+def test_a_receiver_that_never_ends_a_connection_is_believed_in_the_end():
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel takes what nobody reads
+        port = listener.getsockname()[1]
+        sink = SyslogSink(SyslogSettings(host="127.0.0.1", port=port, transport="tcp", timeout_s=0.1))
+        for _ in range(3):
+            sink.write([b"x"])
+            with pytest.raises(TimeoutError):
+                sink.confirm()
+        sink.write([b"x"])
+        sink.confirm()

@@ -166,6 +166,18 @@ def test_verdicts_of_a_live_pipe_come_before_it_closes(model: Path, flows: Path,
     assert done.stdout == b"".join(expected)
 
 
+@pytest.mark.slow
+def test_who_pipes_what_is_no_traffic_meets_a_sentence_and_no_broken_pipe(model: Path) -> None:
+    command = [sys.executable, "-m", "wirebert", "predict", str(model), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"a,b\n" * (1 << 20))  # far more than a pipe holds, and it stays open
+        process.stdin.flush()
+        assert process.wait(60) == 2
+        assert b"stdin" in process.stderr.read()
+
+
 def test_following_by_its_old_name_is_a_monitor_and_names_the_command(
     model: Path, flows: Path, tmp_path: Path
 ) -> None:

@@ -1,11 +1,13 @@
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
 import pytest
 
+from wirebert.data import standard_input
 from wirebert.data.dialect import open_bytes, read_head
 from wirebert.data.standard_input import StandardInput, arriving
 
@@ -64,3 +66,37 @@ def test_compressed_and_binary_input_is_awaited(pipe: tuple[BinaryIO, BinaryIO])
     live = StandardInput(source, is_live=True)
     assert live.is_complete
     assert live.path.read_bytes().endswith(b"more")
+
+
+def test_what_is_refused_is_drained_until_its_writer_ends_or_falls_silent(pipe: tuple[BinaryIO, BinaryIO]):
+    source, sink = pipe
+    sink.write(b"a,b\n" * 9)
+    live = StandardInput(source, is_live=True)
+    writer = Thread(target=lambda: [sink.write(b"a,b\n" * (1 << 18)) for _ in range(4)])
+    writer.start()
+    live.drain()
+    writer.join(5)  # more than a pipe holds was taken
+    assert not writer.is_alive()
+    assert not live.is_complete
+    assert live.size == 4 * (9 + (4 << 18))
+
+
+def test_an_endless_writer_is_not_drained_for_ever(
+    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(standard_input, "REFUSED_BYTES", 1 << 20)
+    source, sink = pipe
+    sink.write(b"a,b\n" * 9)
+    live = StandardInput(source, is_live=True)
+
+    def write():
+        with suppress(BrokenPipeError):
+            while True:
+                sink.write(b"a,b\n" * 1_000)
+
+    Thread(target=write, daemon=True).start()
+    started = time.monotonic()
+    live.drain()
+    assert not live.is_complete
+    assert time.monotonic() - started < 4
+    live.stop()

@@ -38,6 +38,10 @@ def test_numbers_and_dictionaries_are_read_too():
     assert len(seconds_of(pa.array([], pa.string()))) == 0
 
 
+def test_a_whole_number_beyond_what_a_float_holds_exactly_is_rounded():
+    assert seconds_of(pa.array([1_772_409_600_000_000_001])).tolist() == [1_772_409_600_000_000_001.0]
+
+
 def test_a_day_that_does_not_exist_is_no_time():
     found = seconds_of(pa.array(["2017-07-56T02:40:00", "2017-07-14T02:40:00"]))
     assert np.isnan(found[0])

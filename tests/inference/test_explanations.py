@@ -10,12 +10,13 @@ from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
 from wirebert.encoding.matrix import extract_features
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.attribution import Attributions
-from wirebert.inference.detector import Detector
+from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import (
     NUM_FEATURES,
     explain_rows,
     needs_explanation,
     novelty_reasons,
+    strongest_alerts,
     top_reasons,
 )
 
@@ -184,3 +185,21 @@ def test_an_unknown_flow_is_explained_by_novelty_whatever_its_class(artifact: Ar
     ).to_pylist()
     assert found[:40] == [None] * 40
     assert all("novelty" in text for texts in found[40:] for text in texts or [])
+
+
+def test_the_strongest_alert_of_each_source_and_class_is_chosen(monkeypatch: pytest.MonkeyPatch):
+    attack = np.array([0.9, 0.95, 0.99, 0.2, 0.97, 0.8])
+    scores = Scores(
+        probabilities=np.stack([1 - attack, attack], axis=1),
+        classes=("benign", "scan"),
+        benign="benign",
+        row_hashes=np.zeros(6, np.uint64),
+        num_truncated=0,
+        threshold=0.5,
+    )
+    sources = pa.array(["a", "a", "b", "a", "b", None])
+    assert np.flatnonzero(strongest_alerts(scores, sources)).tolist() == [1, 2, 5]
+    assert np.flatnonzero(strongest_alerts(scores, None)).tolist() == [2]
+    monkeypatch.setattr("wirebert.inference.explanations.MAX_STRONGEST", 2)
+    assert np.flatnonzero(strongest_alerts(scores, sources)).tolist() == [1, 2]  # the highest scores
+    assert not strongest_alerts(replace(scores, threshold=None), sources).any()

@@ -100,6 +100,28 @@ def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_w
 
 
 @pytest.mark.slow
+def test_a_hangup_ends_nothing_and_a_new_key_counts_without_one(start_service: Start, tmp_path: Path):
+    (tmp_path / "keys").write_text("old-key-of-20-letters\n")
+    process, port = start_service("--keys", str(tmp_path / "keys"))
+    for _ in range(3):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+    assert ask(port, flows(3))[0] == 401
+    (tmp_path / "keys").write_text("new-key-of-20-letters\n")
+    headers = {**AS_JSON, "authorization": "Bearer new-key-of-20-letters"}
+    deadline, status = time.monotonic() + 20, 0
+    while status != 200 and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", "/v1/score", flows(3), headers)
+        status = connection.getresponse().status
+        connection.close()
+        time.sleep(0.1)
+    assert status == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@pytest.mark.slow
 def test_too_many_requests_are_told_to_come_again_and_then_it_goes_on(start_service: Start):
     process, port = start_service("--max-queue", "2")
     with ThreadPoolExecutor(24) as pool:

@@ -1,10 +1,11 @@
 """The whole chain: a Zeek log, a monitor that is killed, ECS lines in a file, and RFC 5424 to a receiver.
 
-The receiver here is a socket that reads octet-counted messages; rsyslogd is not needed.
+One receiver is a socket that reads octet-counted messages, the other is rsyslogd where it is installed.
 """
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,16 +85,70 @@ class Receiver:
                 self.events.append(json.loads(message[header.end() :]))
 
 
-def test_zeek_lines_become_ecs_events_in_a_file_once_and_at_a_syslog_receiver_at_least_once(
-    make_artifact: "Callable[..., tuple[Artifact, DistilBert]]", tmp_path: Path
-):
+@pytest.fixture
+def saved(make_artifact: "Callable[..., tuple[Artifact, DistilBert]]", tmp_path: Path) -> list[bytes]:
+    """The lines of a Zeek log of 2,000 flows; a model for it is in `tmp_path / "model"`."""
     whole = tmp_path / "whole.log"
     write_conn_log(whole, generate(2_000, seed=3, stealthy=True))
     flows = open_flows(whole)
-    save_artifact(
-        make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0], tmp_path / "model", card=""
-    )
-    lines = whole.read_bytes().splitlines(keepends=True)
+    artifact, _ = make_artifact(flows.schema, pa.concat_tables(flows.blocks()))
+    save_artifact(artifact, tmp_path / "model", card="")
+    return whole.read_bytes().splitlines(keepends=True)
+
+
+RSYSLOG = """
+global(workDirectory="{folder}" maxMessageSize="64k")
+module(load="imtcp")
+input(type="imtcp" address="127.0.0.1" port="{port}")
+template(name="text" type="string" string="%app-name% %msgid% %syslogseverity-text% %msg%\\n")
+action(type="omfile" file="{folder}/events" template="text")
+"""
+
+
+def test_rsyslogd_that_is_restarted_has_every_event(saved: list[bytes], tmp_path: Path):
+    if shutil.which("rsyslogd") is None:
+        pytest.skip("needs rsyslogd (Debian package rsyslog); `make soak` installs it as root")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "rsyslog.conf").write_text(RSYSLOG.format(folder=tmp_path, port=port))
+    receiver = [*("rsyslogd", "-n", "-f", str(tmp_path / "rsyslog.conf")), "-i", str(tmp_path / "pid")]
+    log, target = tmp_path / "conn.log", f"syslog+tcp://127.0.0.1:{port},format=ecs,write=flows"
+    log.write_bytes(b"".join(saved[:107]))
+    words = ["monitor", str(tmp_path / "model"), str(log), "--to", target, "--state", str(tmp_path / "state")]
+    uids = {line.split(b"\t")[1].decode() for line in saved[7:]}
+    with subprocess.Popen([sys.executable, "-m", "wirebert", *words]) as monitor:
+        for number in range(3):
+            with subprocess.Popen(receiver) as rsyslogd:
+                time.sleep(4)
+                with log.open("ab") as file:
+                    file.write(b"".join(saved[107 + 650 * number : 107 + 650 * (number + 1)]))
+                deadline = time.monotonic() + (0.3 if number < 2 else 120)
+                while time.monotonic() < deadline and len(taken(tmp_path / "events")) < len(uids):
+                    time.sleep(0.1)
+                if number == 2:
+                    monitor.send_signal(signal.SIGTERM)
+                    assert monitor.wait(60) == 0
+                rsyslogd.terminate()
+    found = taken(tmp_path / "events")
+    assert found.keys() == uids
+    assert all(len(ids) == 1 for ids in found.values())
+
+
+def taken(path: Path) -> dict[str, set[str]]:
+    """Identifier of a flow -> the ids of its events in the file of rsyslogd."""
+    found: dict[str, set[str]] = {}
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        app, message_id, severity, text = line.split(" ", 3)
+        assert (app, message_id, severity) == ("wirebert", "alert", "warning")
+        event = json.loads(text[text.index("{") :])
+        found.setdefault(event_uid(event), set()).add(event["event"]["id"])
+    return found
+
+
+def test_zeek_lines_become_ecs_events_in_a_file_once_and_at_a_syslog_receiver_at_least_once(
+    saved: list[bytes], tmp_path: Path
+):
+    lines = saved
     uids = {line.split(b"\t")[1].decode() for line in lines[7:]}
     log, receiver = tmp_path / "conn.log", Receiver()
     log.write_bytes(b"".join(lines[:107]))
@@ -104,6 +159,9 @@ def test_zeek_lines_become_ecs_events_in_a_file_once_and_at_a_syslog_receiver_at
         *("--state", str(tmp_path / "state")),
     ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "state" / "monitor.state").exists():  # what is rotated before is not followed
+        assert process.poll() is None
+        time.sleep(0.1)
     for number in range(4):
         part = lines[107 + 475 * number : 107 + 475 * (number + 1)]
         with log.open("ab") as file:

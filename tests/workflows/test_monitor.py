@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -29,7 +31,8 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows
-from wirebert.errors import DataError
+from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
+from wirebert.errors import DataError, UserError
 from wirebert.inference import followed_log
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
@@ -581,6 +584,19 @@ def test_a_packed_log_is_refused(detector: Detector, tmp_path: Path):
         run(detector, log, tmp_path / "verdicts.jsonl")
 
 
+@pytest.mark.parametrize("content", [None, "a,b\n1,2\n3,4\n"])
+def test_a_monitor_that_is_refused_leaves_nothing_behind(
+    content: str | None, detector: Detector, tmp_path: Path
+):
+    log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
+    if content is not None:
+        log.write_text(content)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError):
+        run(detector, log, out)
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path, tmp_path: Path):
     out = tmp_path / "verdicts.jsonl"
 
@@ -645,6 +661,30 @@ def test_hidden_alerts_are_counted_and_open_no_incident(detector: Detector, whol
     assert found[0][0] > 0
 
     assert found[1] == [0, 0, found[0][0]]
+
+
+def test_incidents_have_evidence_and_verdicts_stay_as_they_are(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    targets = tuple(
+        Target.parse(f"{tmp_path / name},write={name}") for name in ("flows", "incidents", "health")
+    )
+    settings = MonitorSettings(targets=targets, state=tmp_path / "state")
+    scores = [cast(float, row["attack_score"]) for row in verdicts_of(detector, whole)]
+    highest = float(np.quantile(scores, 0.8))
+    budget = AlertBudget(threshold=highest, alerts_per_10000=2e3, num_flows=400, num_alerts=80)
+    operating = replace(NO_OPERATING_POINT, alert_budget=budget)
+    detector = Detector(replace(detector.artifact, operating_point=operating))
+    monitor(lambda: detector, [str(whole)], settings, Requests(stop=UntilIdle()), [].extend)
+    assert_same(read(tmp_path / "flows"), verdicts_of(detector, whole))
+    opened = [event for event in read(tmp_path / "incidents") if event["event"] == "incident_opened"]
+    assert opened
+    texts = [text for event in opened for text in cast("list[str]", event["evidence"])]
+    assert sum(bool(event["evidence"]) for event in opened) >= min(len(opened), 32) // 2
+    features = {slot.name for slot in detector.artifact.tokenizer.slots}
+    assert {text.partition(":")[0] for text in texts} <= features
+    counts = cast("dict[str, int]", read(tmp_path / "health")[-1]["incidents_by_class"])
+    assert sum(counts.values()) == len(opened)
 
 
 def test_a_bad_model_or_suppression_is_told_and_the_old_ones_go_on(

@@ -127,7 +127,7 @@ def _ports(column: _Column | None, num_rows: int) -> Int64[np.ndarray, " rows"]:
     if column is None:
         return np.full(num_rows, -1, np.int64)
     array = dictionary_encode(column)
-    values = np.append(array.dictionary.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
+    values = np.append(array.dictionary.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.nan)
     ports = values[array.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False)]
     is_port = (ports >= 0) & (ports < 1 << 16) & (ports == np.floor(ports))
     return np.where(is_port, ports, -1).astype(np.int64)

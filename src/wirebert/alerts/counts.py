@@ -55,6 +55,7 @@ class MonitorCounts:
             "verdicts": dict(self.verdicts),
             "alerts": self.alerts.total(),
             "alerts_by_class": dict(self.alerts),
+            "alert_share": self.alerts.total() / max(1, num_flows),
             "suppressed": self.num_suppressed,
             "rejected_rows": self.num_rejected,
             "absent_share": self.num_absent / num_values,

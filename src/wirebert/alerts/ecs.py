@@ -90,7 +90,9 @@ def _events(records: pa.RecordBatch, context: EcsContext) -> list[bytes]:
 def ecs_incidents(events: Iterable[IncidentEvent], context: EcsContext) -> list[bytes]:
     """One event for each event of an incident; `event.action` tells which, `event.id` is the same after a
     restart."""
-    return [_incident(event, context) for event in events]
+    known = list(events)
+    are_ips = is_address(pa.array([event.incident.source for event in known], pa.string()))
+    return [_incident(event, context, is_ip=bool(is_ip)) for event, is_ip in zip(known, are_ips, strict=True)]
 
 
 def carried_columns(names: Iterable[str]) -> tuple[str, ...]:
@@ -186,7 +188,9 @@ def _numbers(records: pa.RecordBatch, name: str | None) -> Float64[np.ndarray, "
     column = dictionary_encode(records[name])
     if not (pa.types.is_floating(column.dictionary.type) or pa.types.is_integer(column.dictionary.type)):
         return None
-    values = np.append(column.dictionary.cast(pa.float64()).to_numpy(zero_copy_only=False), np.nan)
+    values = np.append(
+        column.dictionary.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.nan
+    )
     return values[column.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False)]
 
 
@@ -305,10 +309,9 @@ def _own(records: pa.RecordBatch, columns: FlowColumns, context: EcsContext, num
     return json_object(fields, num_rows)
 
 
-def _incident(event: IncidentEvent, context: EcsContext) -> bytes:
+def _incident(event: IncidentEvent, context: EcsContext, *, is_ip: bool) -> bytes:
     incident = event.incident
     rule, threat = _of_class(incident.class_name, context)
-    is_ip = bool(is_address(pa.array([incident.source]))[0])
     plain: dict[str, Any] = {
         "@timestamp": _iso(incident.last_s),
         "ecs": {"version": ECS_VERSION},

@@ -5,7 +5,7 @@
 # (Arrow arrays are generic in the type stubs alone, and they know no text literals as arguments.)
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
@@ -150,9 +150,12 @@ def incident_records(
     order = np.lexsort((np.arange(len(rows)), time_s, groups))
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     parts = np.split(order, starts[1:])
-    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen))
-    for part in sorted(parts, key=lambda part: (time_s[part[0]], part[0])):
-        yield table.record(part, str(keys[int(part[0])])), int(late[part].sum())
+    parts.sort(key=lambda part: (time_s[part[0]], part[0]))
+    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen), _explained(chosen))
+    for part, examples in zip(parts, table.examples(parts), strict=True):
+        record = table.record(part, str(keys[int(part[0])]))
+        record.examples = examples
+        yield record, int(late[part].sum())
 
 
 def _opens(records: pa.Table, settings: IncidentSettings) -> Bool[np.ndarray, " flows"]:
@@ -195,6 +198,12 @@ def _scores(records: pa.Table) -> Float64[np.ndarray, " flows"] | None:
     return records["attack_score"].to_numpy().astype(np.float64)
 
 
+def _explained(records: pa.Table) -> Bool[np.ndarray, " flows"]:
+    if "explanation" not in records.column_names:
+        return np.zeros(records.num_rows, np.bool_)
+    return pc.greater(pc.list_value_length(records["explanation"]), 0).fill_null(False).to_numpy()
+
+
 @dataclass(frozen=True, slots=True)
 class _Alerts:
     """Alerts of a block of records, with what incidents need of them."""
@@ -205,6 +214,24 @@ class _Alerts:
     sources: pa.Array
     time_s: Float64[np.ndarray, " flows"]
     scores: Float64[np.ndarray, " flows"] | None
+    has_explanation: Bool[np.ndarray, " flows"]
+
+    def examples(self, parts: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
+        """Of each part the flows with the highest scores, highest first."""
+        c, scores = self.columns, self.scores
+        ranked = [
+            (part if scores is None else part[np.argsort(-scores[part], kind="stable")])[:NUM_EXAMPLES]
+            for part in parts
+        ]
+        located = (c.time, c.uid, c.source, c.source_port, c.destination, c.destination_port)
+        names = [name for name in (*located, "predicted_class", "community_id") if name is not None]
+        rows = np.concatenate(ranked)
+        some = self.records.select([name for name in names if name in self.records.column_names])
+        flows = some.take(pa.array(rows, pa.int64())).to_pylist()
+        for flow, row in zip(flows, rows, strict=True):
+            flow["score"] = None if scores is None else float(scores[row])
+        ends = np.cumsum([len(each) for each in ranked]).tolist()
+        return [flows[end - len(each) : end] for each, end in zip(ranked, ends, strict=True)]
 
     def record(self, rows: np.ndarray, key: str) -> IncidentRecord:
         """The flows of these rows, in order of time, added up."""
@@ -213,7 +240,6 @@ class _Alerts:
         uid = "" if self.columns.uid is None else str(self.records[self.columns.uid][first])
         first_s = float(self.time_s[first])
         name = "\x1f".join([key, uid, f"{first_s:.6f}"])
-        ranked = rows if self.scores is None else rows[np.argsort(-self.scores[rows], kind="stable")]
         ports = _some(self.records, self.columns.destination_port, chosen)
         source = str(self.sources[first])
         scores = None if self.scores is None else self.scores[rows]
@@ -230,22 +256,17 @@ class _Alerts:
             sources=[source] if source else [],
             peak_score=None if scores is None else float(scores.max()),
             log_miss=0.0 if scores is None else float(np.log1p(-np.clip(scores, 0, _MAX_SCORE)).sum()),
-            evidence=self._evidence(int(ranked[0])),
-            examples=[self._example(int(row)) for row in ranked[:NUM_EXAMPLES]],
+            evidence=self._evidence(rows),
             hour=int(first_s // 3_600),
         )
 
-    def _evidence(self, row: int) -> list[str]:
-        if "explanation" not in self.records.column_names:
+    def _evidence(self, rows: np.ndarray) -> list[str]:
+        """Explanation of the flow with the highest score, of those that have one."""
+        explained = rows[self.has_explanation[rows]]
+        if not len(explained):
             return []
-        return self.records["explanation"][row].as_py() or []
-
-    def _example(self, row: int) -> dict[str, Any]:
-        c = self.columns
-        located = (c.time, c.uid, c.source, c.source_port, c.destination, c.destination_port)
-        names = [name for name in located if name is not None] + ["predicted_class", "community_id"]
-        flow = {name: self.records[name][row].as_py() for name in names if name in self.records.column_names}
-        return {**flow, "score": None if self.scores is None else float(self.scores[row])}
+        row = explained[0 if self.scores is None else int(self.scores[explained].argmax())]
+        return self.records["explanation"][int(row)].as_py()
 
 
 def _some(records: pa.Table, name: str | None, rows: pa.Array) -> list[Any]:

@@ -30,7 +30,11 @@ def json_text(column: Column) -> pa.Array:
         return pa.array([_encoded(value) if value else None for value in array.to_pylist()], pa.string())
     if pa.types.is_floating(array.type):
         finite = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
-        return pc.replace_substring_regex(finite.cast(pa.string()), r"^(-?\d+)$", r"\1.0")
+        texts, is_whole = finite.cast(pa.string()), pc.equal(pc.floor(finite), finite).fill_null(False)
+        if not pc.any(is_whole).as_py():
+            return texts
+        pointed = pc.replace_substring_regex(texts.filter(is_whole), r"^(-?\d+)$", r"\1.0")
+        return pc.replace_with_mask(texts, is_whole, pointed)
     if pa.types.is_integer(array.type):
         return array.cast(pa.string())
     encoded = dictionary_encode(array)
@@ -52,22 +56,39 @@ def json_object(fields: Mapping[str, pa.Array | str | None], num_rows: int) -> p
     >>> json_object({"a": pa.array(["1", None]), "b": "true"}, 2).to_pylist()
     ['{"a":1,"b":true}', '{"b":true}']
     """
-    parts: list[pa.Array | str] = []
-    for name, value in fields.items():
+    given = {
+        _encoded(name): value
+        for name, value in fields.items()
+        if value is not None and (isinstance(value, str) or value.null_count < num_rows)
+    }
+    always = [isinstance(value, str) or not value.null_count for value in given.values()]
+    if not any(always):
+        return _sparse_object(cast(Mapping[str, pa.Array], given), num_rows)
+    first = always.index(True)
+    parts, text = list[pa.Array | str](), "{"  # `text` is that of every row between two columns
+    for at, (name, value) in enumerate(given.items()):
+        before, after = "," if at > first else "", "," if at < first else ""
         if isinstance(value, str):
-            parts.append(f"{_encoded(name)}:{value}")
-        elif value is not None and value.null_count < num_rows:
-            parts.append(pc.binary_join_element_wise(f"{_encoded(name)}:", value, ""))
-    if all(isinstance(part, str) for part in parts):
-        whole = "{" + ",".join(cast(list[str], parts)) + "}"
-        return pa.repeat(pa.scalar(whole if parts else None, pa.string()), num_rows)
-    is_empty = None
-    if not any(isinstance(part, str) for part in parts):
-        joined, is_empty = join_present(cast(list[pa.Array], parts), ",")
-    else:
-        joined = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
+            text += f"{before}{name}:{value}"
+        elif always[at]:
+            parts += [f"{text}{before}{name}:", value]
+            text = ""
+        else:
+            parts += [text, pc.binary_join_element_wise(f"{before}{name}:", value, after, "")]
+            text = ""
+    if not parts:
+        return pa.repeat(pa.scalar(text + "}", pa.string()), num_rows)
+    return pc.binary_join_element_wise(*parts, text + "}", "", null_handling="skip")
+
+
+def _sparse_object(fields: Mapping[str, pa.Array], num_rows: int) -> pa.Array:
+    """The object of fields that each lack in some row."""
+    if not fields:
+        return pa.nulls(num_rows, pa.string())
+    parts = [pc.binary_join_element_wise(f"{name}:", value, "") for name, value in fields.items()]
+    joined, is_empty = join_present(parts, ",")
     wrapped = pc.binary_join_element_wise("{", joined, "}", "")
-    return wrapped if is_empty is None else pc.if_else(is_empty, pa.scalar(None, pa.string()), wrapped)
+    return pc.if_else(is_empty, pa.scalar(None, pa.string()), wrapped)
 
 
 def join_present(parts: Sequence[pa.Array], mark: str) -> tuple[pa.Array, pa.Array]:

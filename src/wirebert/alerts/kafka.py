@@ -94,6 +94,9 @@ class KafkaSink:
         if left or self._failed:
             raise OSError(self._failed[0] if self._failed else f"no answer within {_FLUSH_S:.0f} s")
 
+    def confirm(self) -> None:
+        """Nothing: `write` returns when brokers have everything."""
+
     def close(self) -> None:
         """Nothing is pending."""
 

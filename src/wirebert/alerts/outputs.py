@@ -21,7 +21,7 @@ from jaxtyping import Bool
 from wirebert.alerts.appended_file import AppendedFile
 from wirebert.alerts.ecs import ECS_VERSION, EcsContext, ecs_events, ecs_incidents
 from wirebert.alerts.incidents import IncidentEvent
-from wirebert.alerts.sinks import Sink
+from wirebert.alerts.sinks import RemoteSink, Sink
 from wirebert.alerts.spool import SpooledSink
 from wirebert.alerts.syslog import SyslogSettings, SyslogSink
 from wirebert.errors import ConfigError
@@ -259,7 +259,7 @@ def _plain_incident(event: IncidentEvent) -> bytes:
     )
 
 
-def _remote(place: str) -> Sink:
+def _remote(place: str) -> RemoteSink:
     """The sink of an address.
 
     Raises:

@@ -19,3 +19,16 @@ class Sink(Protocol):
     def close(self) -> None:
         """Release what the sink holds; nothing is pending."""
         ...
+
+
+@runtime_checkable
+class RemoteSink(Sink, Protocol):
+    """A sink that may hold what it took for a while, so that `write` alone proves nothing."""
+
+    def confirm(self) -> None:
+        """Return when the receiver has read everything that was written.
+
+        Raises:
+            OSError: it may not have; the caller gives all of it since the last time again, later.
+        """
+        ...

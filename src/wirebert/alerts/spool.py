@@ -2,23 +2,24 @@
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, BinaryIO, Final, NamedTuple, cast, final
 
-from wirebert.alerts.sinks import Sink
+from wirebert.alerts.sinks import RemoteSink
 from wirebert.errors import DataError
 from wirebert.files import try_lock
 
 SEGMENT_BYTES: Final = 16 << 20
 _BATCH_BYTES: Final = 1 << 18
-_REPEATED_S: Final = 5.0
-"""A connection that ends may have lost what it took in the last seconds, so that is sent once more."""
-_MAX_REWINDS: Final = 3
-"""Then the next events have their turn, or a receiver that hangs up each second would never get on."""
+_LEAST_BATCH_BYTES: Final = 1 << 12
+_CONFIRM_S: Final = 5.0
+"""So often it is made sure that the sink has what it took, while events come."""
+_CONFIRM_BYTES: Final = 16 * _BATCH_BYTES
+_QUICK_S: Final = 1.0
+"""A receiver that reads a batch within it can take a larger one."""
 _LONGEST_WAIT_S: Final = 30.0
 DEAD_S: Final = 60.0
 """A sink that took nothing for so long does not hold up the others when its spool is full."""
@@ -35,8 +36,11 @@ class Place(NamedTuple):
 class SpooledSink:
     """A sink that may be slow or gone: what it does not take waits on disk, up to a cap.
 
-    Events are delivered in order and at least once. When the spool is full, writing waits as long as the sink
-    takes something from time to time; a dead one loses the newest events, which are counted and told.
+    Events are delivered in order and at least once: whatever the sink took and did not confirm (`confirm`) is
+    sent again when it fails. After a failure each batch is confirmed before the next one, and batches are
+    smaller with each further failure, so a receiver that is slow and hangs up gets on too. When the spool is
+    full, writing waits as long as the sink takes something from time to time; a dead one loses the newest
+    events, which are counted and told.
 
     Args:
         name: of the sink, for messages.
@@ -54,7 +58,7 @@ class SpooledSink:
         self,
         name: str,
         folder: Path,
-        sink: Sink,
+        sink: RemoteSink,
         saved: Mapping[str, Any] | None,
         cap_bytes: int,
         tell: Callable[[str, str], None],
@@ -67,12 +71,10 @@ class SpooledSink:
             self._lock.close()
             raise DataError(f"{folder}: another process is delivering from this spool; stop it first")
         self._changed = Condition()
-        self._is_closed, self._is_down = False, False
+        self._is_closing, self._is_closed, self._is_down = False, False, False
         self._took_at, self._full_at = time.monotonic(), 0.0
-        self._recent = deque[tuple[float, Place]]()
-        """When the last batches were sent, and where they begin."""
-        self._num_rewinds = 0
-        """Connections in a row that ended early, and of which everything was sent once more."""
+        self._batch_bytes, self._is_careful = _BATCH_BYTES, False
+        self._unconfirmed_since, self._num_unconfirmed = 0.0, 0
         written = Place(*saved["written"]) if saved else Place(0, 0)
         self._cut(written)
         first = min(self._segments(), default=written.segment)
@@ -81,7 +83,8 @@ class SpooledSink:
         self._file = self._open_segment(written.segment)
         self._written = Place(written.segment, self._file.tell())
         self._sent = min(self._sent, self._written)
-        self._saved_sent = self._sent
+        self._confirmed = self._sent
+        """Up to here the sink has everything."""
         self._num_waiting = self._size(self._sent, self._written)
         self._thread = Thread(target=self._deliver, name=f"to {name}", daemon=True)
         self._thread.start()
@@ -90,11 +93,11 @@ class SpooledSink:
     def end(self) -> dict[str, Any]:
         """Where the spool ends, and up to where it is delivered; to be saved after `flush`."""
         with self._changed:
-            return {"written": list(self._written), "sent": list(self._first_of_recent())}
+            return {"written": list(self._written), "sent": list(self._confirmed)}
 
     @property
     def num_waiting_bytes(self) -> int:
-        """Bytes of events that are not delivered."""
+        """Bytes of events of which it is not known that the sink has them."""
         return self._num_waiting
 
     @property
@@ -129,6 +132,7 @@ class SpooledSink:
         """Deliver what waits, but not for longer than that; the rest stays on disk."""
         deadline = time.monotonic() + longest_s
         with self._changed:
+            self._is_closing = True
             while self._num_waiting and not self._is_down and time.monotonic() < deadline:
                 self._changed.wait(0.2)
             self._is_closed = True
@@ -173,46 +177,65 @@ class SpooledSink:
             with self._changed:
                 if wait_s:
                     self._changed.wait_for(lambda: self._is_closed, wait_s)
-                self._changed.wait_for(lambda: self._num_waiting or self._is_closed)
-                if self._is_closed:
-                    self._sink.close()
-                    return
+                while not (self._is_closed or self._must_confirm() or self._sent < self._written):
+                    self._changed.wait(None if self._confirmed == self._sent else 0.2)
+                confirms, is_closed = self._must_confirm(), self._is_closed
                 start, written = self._sent, self._written
-            text, after = self._read(start, written)
             try:
-                self._sink.write(text.split(b"\n")[:-1])
+                if confirms:
+                    began = time.monotonic()
+                    self._sink.confirm()
+                    self._note_confirmed(time.monotonic() - began)
+                elif not is_closed:
+                    text, after = self._read(start, written)
+                    self._sink.write(text.split(b"\n")[:-1])
+                    self._note_sent(after, text.count(b"\n"))
+                wait_s = 0.0
             except OSError as error:
                 wait_s = min(max(0.2, 2 * wait_s), _LONGEST_WAIT_S)
                 self._note_failure(error)
-                continue
-            wait_s = 0.0
-            self._note_success(start, after, text.count(b"\n"))
+            if is_closed:
+                self._sink.close()
+                return
+
+    def _must_confirm(self) -> bool:
+        if self._confirmed == self._sent:
+            return False
+        age_s = time.monotonic() - self._unconfirmed_since
+        is_much = self._size(self._confirmed, self._sent) >= min(_CONFIRM_BYTES, self._cap_bytes // 2)
+        is_end = self._is_closing and self._sent == self._written
+        return is_end or self._is_closed or self._is_careful or age_s >= _CONFIRM_S or is_much
 
     def _note_failure(self, error: OSError) -> None:
         with self._changed:
-            place = self._first_of_recent() if self._num_rewinds < _MAX_REWINDS else self._sent
-            self._num_rewinds = (self._num_rewinds + 1) % (_MAX_REWINDS + 1)
-            self._num_waiting += self._size(place, self._sent)
-            self._sent = place
-            self._recent.clear()
+            self._sent, self._num_unconfirmed = self._confirmed, 0
+            if self._is_careful:
+                self._batch_bytes = max(_LEAST_BATCH_BYTES, self._batch_bytes // 2)
+            self._is_careful = True
             is_new, self._is_down = not self._is_down, True
         if is_new:
             reason = error.strerror or str(error) or type(error).__name__
             self._tell("sink_down", f"{self.name}: takes no events ({reason}); they wait in {self._folder}")
 
-    def _note_success(self, start: Place, after: Place, num_events: int) -> None:
+    def _note_sent(self, after: Place, num_events: int) -> None:
         with self._changed:
-            now = time.monotonic()
-            self._recent.append((now, start))
-            while now - self._recent[0][0] > _REPEATED_S:
-                self._recent.popleft()
-                self._num_rewinds = 0
-            self._num_waiting -= self._size(start, after)
-            self._sent, self._took_at = after, now
-            self.num_sent += num_events
+            if self._confirmed == self._sent:
+                self._unconfirmed_since = time.monotonic()
+            self._sent = after
+            self._num_unconfirmed += num_events
+
+    def _note_confirmed(self, took_s: float) -> None:
+        with self._changed:
+            self._num_waiting -= self._size(self._confirmed, self._sent)
+            self._confirmed, self._took_at = self._sent, time.monotonic()
+            self.num_sent += self._num_unconfirmed
+            self._num_unconfirmed = 0
+            if took_s < _QUICK_S:
+                self._is_careful &= self._batch_bytes < _BATCH_BYTES
+                self._batch_bytes = min(self._batch_bytes + 4 * _LEAST_BATCH_BYTES, _BATCH_BYTES)
             was_down, self._is_down = self._is_down, False
-            for number in self._segments():
-                if number < self._first_of_recent().segment:
+            for number in () if self._is_closed else self._segments():  # after it, they may be another's
+                if number < self._confirmed.segment:
                     self._path(number).unlink()
             self._changed.notify_all()
         if was_down:
@@ -223,18 +246,15 @@ class SpooledSink:
                 + (f" and {lost:,} events were dropped" if lost else ""),
             )
 
-    def _first_of_recent(self) -> Place:
-        """From where on events are sent once more if the connection ends now."""
-        return self._recent[0][1] if self._recent else self._sent
-
     def _read(self, start: Place, written: Place) -> tuple[bytes, Place]:
         """Some whole lines from there on, and the place behind them."""
         while True:
             limit = written.offset if start.segment == written.segment else None
             with self._path(start.segment).open("rb") as file:
                 file.seek(start.offset)
-                chunk = file.read(_BATCH_BYTES if limit is None else min(_BATCH_BYTES, limit - start.offset))
-                while chunk and b"\n" not in chunk and (more := file.read(_BATCH_BYTES)):
+                size = self._batch_bytes
+                chunk = file.read(size if limit is None else min(size, limit - start.offset))
+                while chunk and b"\n" not in chunk and (more := file.read(size)):
                     chunk += more
             text = chunk[: chunk.rfind(b"\n") + 1]
             if text or start.segment == written.segment:

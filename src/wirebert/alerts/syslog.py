@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 import re
 import socket
 import ssl
@@ -9,6 +10,7 @@ import struct
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +48,7 @@ class SyslogSettings:
     max_bytes: int = 0
     """Longest message; longer ones are cut. 0: 2,048 by UDP, else 65,536."""
     timeout_s: float = 10.0
-    """Longest wait for the receiver, above 0."""
+    """Longest wait for the receiver, above 0; three times as long for the end of a connection."""
 
     def __post_init__(self) -> None:
         if self.facility not in FACILITIES:
@@ -132,6 +134,7 @@ class SyslogSink:
         self._settings, self._message_id, self._severity = settings, message_id, severity
         self._hostname = settings.hostname or socket.gethostname() or _NIL
         self._socket: socket.socket | None = None
+        self._ends_connections, self._num_unclear = False, 0
 
     def write(self, events: Sequence[bytes]) -> None:
         """Send the events.
@@ -165,6 +168,36 @@ class SyslogSink:
             self.close()
             raise
 
+    def confirm(self) -> None:
+        """End the connection, and wait for the receiver to end it too: it has read everything then.
+
+        Syslog knows no receipt, but a receiver that hangs up with something unread resets the connection. One
+        that never ended a connection in order is believed from the fourth time on, or would get nothing else.
+
+        Raises:
+            OSError: the receiver hung up before, or does not read on.
+        """
+        connection, self._socket = self._socket, None
+        if connection is None or self._settings.transport == "udp":
+            self._socket = connection
+            return
+        with connection:
+            connection.settimeout(3 * self._settings.timeout_s)
+            try:
+                if isinstance(connection, ssl.SSLSocket):
+                    with suppress(ssl.SSLEOFError, ssl.SSLZeroReturnError):  # it may end without good-bye
+                        connection.unwrap()
+                else:
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):
+                        pass
+            except (ConnectionResetError, TimeoutError):
+                self._num_unclear += 1
+                if self._ends_connections or self._num_unclear <= 3:
+                    raise
+            else:
+                self._ends_connections = True
+
     def close(self) -> None:
         """End the connection."""
         if self._socket is not None:
@@ -175,6 +208,8 @@ class SyslogSink:
         """Wait until the other machine has what was sent: what waits here is lost with the connection."""
         deadline = time.monotonic() + self._settings.timeout_s
         while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:
+            if number := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(number, os.strerror(number))  # hung up: the count stays what it was
             if time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, "the receiver takes nothing")
             time.sleep(0.001)

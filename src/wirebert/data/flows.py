@@ -35,7 +35,7 @@ from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
 from wirebert.data.under_schema import under_schema, with_community_id, with_optional
-from wirebert.errors import DataError, NoFlowsError, SchemaError
+from wirebert.errors import DataError, NoFlowsError, SchemaError, UserError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 
@@ -241,9 +241,14 @@ def open_flows(
     given = schema or schema_of(config)
     # A single file stays open from format detection to the end of schema inference.
     is_kept_open = len(paths) == 1 and not (spool is not None and is_live)
-    with open_binary(paths[0]) if is_kept_open else nullcontext() as opened:
-        parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
-        flows = _open_parts(parts, name, config, given, schema, spool, opened)
+    try:
+        with open_binary(paths[0]) if is_kept_open else nullcontext() as opened:
+            parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
+            flows = _open_parts(parts, name, config, given, schema, spool, opened)
+    except UserError:
+        if spool is not None:
+            spool.drain()
+        raise
     if schema is not None:
         flows = replace(
             flows,

@@ -15,6 +15,9 @@ HEAD_WAIT_S: Final = 1.0
 """Time after the first rows in which more of them may come before the format is detected."""
 BLOCK_WAIT_S: Final = 0.5
 """Longest wait for more bytes where some are there."""
+REFUSED_WAIT_S: Final = 5.0
+"""Longest that who writes is still listened to after the first rows were refused."""
+REFUSED_BYTES: Final = 64 << 20
 READ_WHOLE: Final = (
     *(b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"),
     *(b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"FEA1", b"\xff\xfe", b"\xfe\xff"),
@@ -77,6 +80,19 @@ class StandardInput:
             self._end()
 
     close = stop
+
+    def drain(self) -> None:
+        """Take what is written and not wanted, so that its writer meets an error of ours and no broken pipe.
+
+        It ends with the input, after a second without bytes, and at the limits of time and bytes.
+        """
+        if self._descriptor is not None and os.isatty(self._descriptor):
+            return
+        end, size = time.monotonic() + REFUSED_WAIT_S, -1
+        with self._changed:
+            while size < self.size < REFUSED_BYTES and time.monotonic() < end and not self.is_complete:
+                size = self.size
+                self._changed.wait(1.0)
 
     def head(self, num_bytes: int) -> bytes:
         """The complete lines in the first bytes; all of them where nothing more will come."""

@@ -58,7 +58,7 @@ def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows
         if len(rest):
             distinct[rest] = _date_seconds(_dates(texts.take(pa.array(rest, pa.int64()))), "")[0]
     else:
-        distinct = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        distinct = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     indices = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
     return np.append(distinct, np.nan)[indices]
 

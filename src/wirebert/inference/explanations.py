@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Shaped
 
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
 from wirebert.encoding.matrix import LARGEST, extract_features, row_numbers
@@ -25,6 +26,9 @@ NUM_FEATURES = 3
 LEAST_SHARE = 0.01
 """Columns with a smaller fraction of the novelty are not named."""
 
+MAX_STRONGEST = 32
+"""Flows of a part that `strongest_alerts` chooses at most; each costs as much as a flow for each feature."""
+
 SHOWN_CHARACTERS = 40
 """Characters shown of a text value."""
 
@@ -34,6 +38,27 @@ def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
     if scores.benign is None:
         return np.ones(len(scores.class_ids), np.bool_)
     return (scores.class_ids != scores.classes.index(scores.benign)) | (_verdicts(scores) != PASS)
+
+
+def strongest_alerts(
+    scores: Scores, sources: pa.Array | pa.ChunkedArray | None
+) -> Bool[np.ndarray, " flows"]:
+    """Of each source and class the alert or unknown flow of the highest attack score: `MAX_STRONGEST` in all.
+
+    Their evidence is that of incidents, at a bounded cost. Without a threshold there is none.
+    """
+    rows = np.flatnonzero(_verdicts(scores) != PASS)
+    attack_score = scores.attack_score
+    if attack_score is not None:
+        rows = rows[np.argsort(-attack_score[rows], kind="stable")]
+    pairs = scores.class_ids[rows]
+    if sources is not None:
+        codes = dictionary_encode(sources).indices.fill_null(-1).to_numpy()
+        pairs = pairs + len(scores.classes) * codes[rows]
+    first = np.sort(np.unique(pairs, return_index=True)[1])[:MAX_STRONGEST]
+    chosen = np.zeros(len(scores.class_ids), np.bool_)
+    chosen[rows[first]] = True
+    return chosen
 
 
 def explain_rows(

@@ -67,7 +67,7 @@ class Scoring:
     """Called with findings, those of the columns first."""
     keep: Callable[[RejectedRow], None]
     """Called with rows that cannot be used."""
-    explained: Literal["alerts", "all"] | None = None
+    explained: Literal["alerts", "all", "incidents"] | None = None
     """See `predict_blocks`."""
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Int64
 from pyarrow import csv, parquet
 
 from wirebert.alerts.ecs import EcsContext, ecs_events
+from wirebert.alerts.flow_columns import flow_columns
 from wirebert.console import escape_control_chars
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
@@ -27,7 +28,7 @@ from wirebert.errors import DataError
 from wirebert.files import atomic_file
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
-from wirebert.inference.explanations import explain_rows, needs_explanation
+from wirebert.inference.explanations import explain_rows, needs_explanation, strongest_alerts
 from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
 
@@ -42,7 +43,7 @@ def predict_blocks(
     flows: Flows,
     fit: TrafficFit | None = None,
     *,
-    explained: Literal["alerts", "all"] | None = None,
+    explained: Literal["alerts", "all", "incidents"] | None = None,
     context: FlowContext | None = None,
     first_row: int = 0,
     carried: Sequence[str] = (),
@@ -52,7 +53,7 @@ def predict_blocks(
     Reading and encoding, scoring, and the caller's work on a table overlap. `fit` collects values and rows
     that cannot be used, and values that training lacked. `explained` flows get a column `explanation`:
     `alerts` are flows predicted as attacks, alerts and unknown flows, or all flows if no class is known to be
-    benign.
+    benign; `incidents` the strongest alerts of sources.
 
     `row` counts usable rows from `first_row`; `line` is where the row begins in its file, for delimited text
     and key-value lines; `file` is present for several files. `context` is that of the flows before these (see
@@ -77,8 +78,12 @@ def predict_blocks(
             carried=carried,
         )
         if explained is not None:
-            everyone = np.ones(len(block), np.bool_)
-            chosen = everyone if explained == "all" else needs_explanation(scores)
+            if explained == "incidents":
+                source = flow_columns(verdicts.column_names).source
+                chosen = strongest_alerts(scores, None if source is None else verdicts[source])
+            else:
+                everyone = np.ones(len(block), np.bool_)
+                chosen = everyone if explained == "all" else needs_explanation(scores)
             verdicts = verdicts.append_column(
                 "explanation", explain_rows(detector, part.table, block, scores, chosen)
             )

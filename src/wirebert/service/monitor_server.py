@@ -29,6 +29,7 @@ _COUNTERS: Final = {
     "flows_by_source": ("flows", "source", "Flows that got a verdict."),
     "verdicts": ("verdicts", "verdict", "Verdicts."),
     "alerts_by_class": ("alerts", "class", "Alerts and unknown flows that no suppression hides."),
+    "incidents_by_class": ("incidents_opened", "class", "Incidents opened, restarts included."),
     "suppressed": ("suppressed_alerts", "", "Alerts that a suppression hides."),
     "rejected_rows": ("rejected_rows", "", "Rows without a verdict."),
 }
@@ -36,6 +37,7 @@ _GAUGES: Final = {
     "incidents_open": "Open incidents.",
     "latency_s": "Seconds from reading the last flows to having written what comes of them.",
     "cache_share": "Share of distinct rows whose scores were known.",
+    "alert_share": "Share of flows since the start that are alerts or unknown.",
     "absent_share": "Share of features whose column the log lacks.",
     "unseen_share": "Share of features with a value that training lacked.",
     "uptime_s": "Seconds since the start.",

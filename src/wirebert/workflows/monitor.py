@@ -3,9 +3,11 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -90,12 +92,17 @@ def monitor(
         DataError: a source or the state cannot be read, or a target is in use.
         ConfigError: a target, a source or a file of settings is not valid.
     """
-    detector = load()
+    detector, desk = load(), None
     with ExitStack() as stack:
+        stack.enter_context(
+            _removed_if_refused(settings, lambda: desk is not None and desk.counts.flows.total() > 0)
+        )
         state = _open_state(settings, detector, stack)
         desk = _Desk(detector, settings, state, requests, tell, on_status)
         stack.enter_context(closing(desk.outputs))
-        scoring = Scoring(detector=detector, tell=tell, keep=desk.keep, explained=settings.explained)
+        has_incidents = any("incidents" in target.contents for target in settings.targets)
+        explained = settings.explained or ("incidents" if has_incidents else None)
+        scoring = Scoring(detector=detector, tell=tell, keep=desk.keep, explained=explained)
         sources = stack.enter_context(closing(Sources(places, state.sources, scoring)))
         desk.save(sources, must=True)  # before the first verdict: from now on the files are ours
         try:
@@ -116,6 +123,22 @@ def monitor(
         for source in sources.poll():
             tell(source.fit.scored if source.fit is not None else ())
         return desk.counts.flows.total()
+
+
+@contextmanager
+def _removed_if_refused(settings: MonitorSettings, has_verdicts: Callable[[], bool]) -> Generator[None]:
+    """Within it, an error of the user before the first verdict leaves no file and no state that it made."""
+    made = [Path(target.place) for target in settings.targets if target.is_file]
+    made = [path for path in (*made, settings.state) if path is not None and not os.path.lexists(path)]
+    try:
+        yield
+    except UserError:
+        for path in made if not has_verdicts() else ():
+            if path == settings.state:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file() and not path.stat().st_size:
+                path.unlink()
+        raise
 
 
 def send_test_event(load: Callable[[], Detector], settings: MonitorSettings, tell: Tell) -> None:
@@ -220,6 +243,8 @@ class _Desk:
         seen = np.ones(len(is_alert), np.bool_)
         seen[hidden] = False
         incidents = self._tracker.add(records.filter(pa.array(seen)) if len(hidden) else records)
+        if self._settings.explained is None and "explanation" in records.column_names:
+            records = records.drop_columns(["explanation"])  # that of incidents alone
         self.outputs.write(Batch(records=records, is_alert=is_alert, incidents=incidents), self._context)
         self.counts.add(source.name, records, is_alert, self._context.benign)
         self._latency_s = time.monotonic() - self._read_at
@@ -303,6 +328,7 @@ class _Desk:
         return {
             **self.counts.to_dict(len(self._detector.artifact.tokenizer.slots)),
             "incidents_open": self._tracker.num_open,
+            "incidents_by_class": dict(self._tracker.counts.by_class),
             "lag": {name: lag._asdict() for name, lag in lags.items()},
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),

@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -74,6 +75,16 @@ def test_a_flow_event_gives_canonical_columns(tmp_path: Path):
         "duration_s": 2.5,
         "num_alerts": 0,
     }
+
+
+def test_a_flow_that_seems_to_last_for_centuries_costs_no_other_its_row(tmp_path: Path):
+    damaged = {
+        **FLOW,
+        "flow": {**cast("dict[str, object]", FLOW["flow"]), "end": "2621-06-06T17:34:33.5+0200"},
+    }
+    rows = rows_of(write(tmp_path / "eve.json", damaged, FLOW))
+    odd, sound = rows["duration_s"].to_numpy()
+    assert (sound, odd > 599 * 365 * 86_400) == (2.5, True)
 
 
 def test_alerts_and_application_events_are_joined_wherever_they_stand(tmp_path: Path):

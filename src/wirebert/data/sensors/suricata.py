@@ -288,7 +288,7 @@ def _canonical(flows: pa.Table, table: SensorTable, header_bytes: int) -> dict[s
     canonical["service"] = service_names(canonical["service"], table)
     start_us, end_us = epoch_us(flows["flow.start"]), epoch_us(flows["flow.end"])
     canonical["ts"] = epoch_texts(start_us)
-    canonical["duration_s"] = pc.divide(pc.subtract(end_us, start_us).cast(pa.float64()), 1e6)
+    canonical["duration_s"] = pc.divide(pc.subtract(end_us, start_us).cast(pa.float64(), safe=False), 1e6)
     canonical["uid"] = to_texts(canonical["uid"])
     tags = pc.list_value_length(combine_chunks(flows["vlan"])).cast(pa.int64()).fill_null(0)
     for side, name in (("src", "src_ip_bytes"), ("dst", "dst_ip_bytes")):
