@@ -115,6 +115,7 @@ def monitor(options: argparse.Namespace) -> None:
 
     def load() -> Detector:
         detector = _detector(options)
+        detector.watch_drift()
         hear(_threshold_findings(detector, options))
         return detector
 
@@ -169,6 +170,7 @@ def serve(options: argparse.Namespace) -> None:
     }
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
     detector = _detector(options)
+    detector.watch_drift()
     tell(_threshold_findings(detector, options))
     service.serve(detector, service.ServerConfig(**server), limits.Limits(**bounds))
 

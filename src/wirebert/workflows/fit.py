@@ -10,17 +10,24 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt64
+from jaxtyping import Float64, UInt64
 from rich.console import Console
 
 import wirebert
 from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
+from wirebert.decision.calibration import softmax
+from wirebert.decision.drift import DriftReference
 from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.decision.traffic_blocks import TrafficBlocks
+from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import EncodedFlows, row_hashes
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.detector import Detector, choose_device
+from wirebert.inference.coverage import count_marked, marked_tokens
+from wirebert.inference.detector import Detector, Scores, choose_device
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.config import Architecture, AttentionKernel
@@ -264,7 +271,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     )
     artifact = artifact.scaled(scaling, operating_point)
     if not run.decision.novelty_reference_flows:
-        return artifact
+        return _with_reference(artifact, trained, data, scaling.apply(logits))
     num_rows, valid_rows = data.profile.num_rows, trained.valid_flows.rows
     is_train = np.ones(num_rows, bool) if data.train.rows is None else data.train.rows
     is_benign, attack_scores = np.zeros(num_rows, bool), None
@@ -281,7 +288,40 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         attack_scores=attack_scores,
         novelty_weight=run.decision.novelty_weight,
     )
-    return replace(artifact, operating_point=operating_point, novelty=novelty)
+    artifact = replace(artifact, operating_point=operating_point, novelty=novelty)
+    return _with_reference(artifact, trained, data, scaling.apply(logits))
+
+
+def _with_reference(
+    artifact: Artifact,
+    trained: TrainedModel,
+    data: PreparedData,
+    logits: Float64[np.ndarray, "valid classes"],
+) -> Artifact:
+    """The artifact with the drift reference of its validation rows, whose scaled logits these are."""
+    valid, tokenizer, row = trained.valid_flows, trained.tokenizer, 0
+    operating, blocks = artifact.operating_point or NO_OPERATING_POINT, TrafficBlocks(tokenizer)
+    is_unseen = marked_tokens(tokenizer)[1]
+    for table, rows in data.valid.blocks():
+        block = JaggedRows(valid.ids, valid.offsets[row : row + len(rows) + 1])
+        measured = None if artifact.novelty is None else extract_features(table, artifact.schema)
+        scores = Scores(
+            probabilities=softmax(logits[row : row + len(rows)]),
+            classes=artifact.classes.classes,
+            benign=artifact.classes.benign,
+            row_hashes=row_hashes(block),
+            num_truncated=0,
+            threshold=operating.threshold_at(None),
+            novelty=None
+            if artifact.novelty is None or measured is None
+            else artifact.novelty.scores(measured),
+            num_unseen=count_marked(is_unseen, block),
+            combined_alert=operating.alert_score,
+        )
+        blocks.add(scores.for_drift(block))
+        row += len(rows)
+    stride = (int(np.ptp(valid.rows)) + 1) / row if row else 1.0
+    return replace(artifact, reference=DriftReference.fit(blocks, tokenizer, stride))
 
 
 def load_trained(run: RunConfig, folder: RunFolder) -> Detector:

@@ -37,6 +37,8 @@ POLL_S: Final = 0.5
 """Seconds between two looks at idle sources."""
 _SAVING_SHARE: Final = 0.05
 _TEST_S: Final = 15.0
+_BEAT: Final = ("flows", "moved")
+"""What a heartbeat tells of drift; metrics tell more."""
 _ERRORS = ("sink_down", "spool_full", "state_unsaved", "reload_refused", "output_changed")
 
 Tell = Callable[[Iterable[Finding]], None]
@@ -243,7 +245,10 @@ class _Desk:
             self._on_status(status)
             if now - self._beat_at >= self._settings.heartbeat_s:
                 self._beat_at = now
-                self.outputs.write_health("heartbeat", status)
+                drift = {
+                    name: value for name, value in self._detector.drift_status().items() if name in _BEAT
+                }
+                self.outputs.write_health("heartbeat", {**status, "drift": drift})
 
     def save(self, sources: Sources, *, must: bool = False) -> None:
         """Save how far everything is written, often enough to lose little work and rarely enough to cost
@@ -307,6 +312,7 @@ class _Desk:
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),
             "targets": {name: one.status for name, one in self.outputs.spools.items()},
+            "drift": self._detector.drift_status(),
             "model_sha256": self._context.model_sha256,
             "uptime_s": time.monotonic() - self._started,
         }
