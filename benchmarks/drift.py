@@ -64,7 +64,9 @@ class Counted:
         return blocks
 
 
-def halves(table: pa.Table, schema: FlowSchema, seed: int, num_tests: int) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
+def halves(
+    table: pa.Table, schema: FlowSchema, seed: int, num_tests: int
+) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
     """Undrifted: stretches of one random half beside the other."""
     rng = np.random.default_rng(seed)
     counted = Counted.fit(table, schema, seed)
@@ -73,7 +75,9 @@ def halves(table: pa.Table, schema: FlowSchema, seed: int, num_tests: int) -> It
     yield from stretches(counted, kept, later, rng, num_tests)
 
 
-def stretches(counted: Counted, kept: pa.Table, later: pa.Table, rng: np.random.Generator, num_tests: int) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
+def stretches(
+    counted: Counted, kept: pa.Table, later: pa.Table, rng: np.random.Generator, num_tests: int
+) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
     """The whole of `later`, and stretches of a tenth and a half of it, beside `kept`."""
     reference = DriftReference.fit(counted.add(TrafficBlocks(counted.tokenizer), kept), counted.tokenizer)
     assert reference is not None, f"fewer than {MIN_BLOCKS} blocks"
@@ -85,7 +89,9 @@ def stretches(counted: Counted, kept: pa.Table, later: pa.Table, rng: np.random.
             yield name, reference, blocks, counted
 
 
-def random_rows(table: pa.Table, schema: FlowSchema, seed: int, num_tests: int) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
+def random_rows(
+    table: pa.Table, schema: FlowSchema, seed: int, num_tests: int
+) -> Iterator[tuple[str, DriftReference, TrafficBlocks, Counted]]:
     """Undrifted: random rows in random order, so that flows are independent."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(table.num_rows)
@@ -97,12 +103,25 @@ def random_rows(table: pa.Table, schema: FlowSchema, seed: int, num_tests: int) 
 
 def changed(table: pa.Table, schema: FlowSchema) -> Iterator[tuple[str, pa.Table]]:
     """The table with one change each."""
-    number = next(c.name for c in schema.features if c.kind.is_numeric and pc.count_distinct(table[c.name]).as_py() > 50)
-    category = next(c.name for c in schema.features if pa.types.is_string(table[c.name].type) or pa.types.is_dictionary(table[c.name].type))
+
+    def is_long(name: str) -> bool:
+        return len(np.unique(table[name].cast(pa.float64()).to_numpy())) > 50
+
+    number = next(c.name for c in schema.features if c.kind.is_numeric and is_long(c.name))
+    category = next(c.name for c in schema.features if str(c.kind) == "category")
     at = {name: table.column_names.index(name) for name in (number, category)}
-    yield "one number tenfold", table.set_column(at[number], number, pc.multiply(table[number], 10.0))
+    yield (
+        "one number tenfold",
+        table.set_column(at[number], number, pc.multiply(table[number].cast(pa.float64()), 10.0)),
+    )
     yield "one column absent", table.drop_columns([category])
-    new = pa.array(np.where(np.random.default_rng(0).random(table.num_rows) < 0.05, "never seen", table[category].cast(pa.string()).to_pylist()))
+    new = pa.array(
+        np.where(
+            np.random.default_rng(0).random(table.num_rows) < 0.05,
+            "never seen",
+            table[category].cast(pa.string()).to_pylist(),
+        )
+    )
     yield "5 % new values", table.set_column(at[category], category, new)
 
 
@@ -113,10 +132,14 @@ def verdict(measures: tuple[MeasureDrift, ...], rate: float) -> tuple[bool, bool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--tests", type=int, default=20, help="stretches of a tenth, for each seed")
-    parser.add_argument("--rows", type=int, default=60_000, help="rows of each data set at most, a stretch of the file")
+    parser.add_argument(
+        "--rows", type=int, default=60_000, help="rows of each data set at most, a stretch of the file"
+    )
     parser.add_argument("--out", type=Path, default=Path("drift.json"))
     options = parser.parse_args()
     data = Path(os.environ.get("WIREBERT_DATA", "../shared/data"))
@@ -141,7 +164,12 @@ def main() -> None:
         table = pa.concat_tables(list(flows.blocks())).combine_chunks()
         half = table.num_rows // 2
         counted = Counted.fit(table.slice(0, half), flows.schema, seed)
-        note("generated, later stretches", stretches(counted, table.slice(0, half), table.slice(half), np.random.default_rng(seed), options.tests))
+        note(
+            "generated, later stretches",
+            stretches(
+                counted, table.slice(0, half), table.slice(half), np.random.default_rng(seed), options.tests
+            ),
+        )
         path.unlink()
         for name, (place, dropped) in PUBLIC.items():
             flows = open_flows(data / place, DataConfig(drop=dropped))
@@ -154,8 +182,13 @@ def main() -> None:
             kept, later = table.filter(pa.array(is_first)), table.filter(pa.array(~is_first))
             counted = Counted.fit(table, flows.schema, seed)
             for change, other in changed(later, flows.schema):
-                note(f"{name}, {change}", stretches(counted, kept, other, np.random.default_rng(seed), options.tests))
-        rates = {key: (len(told), sum(a for a, _ in told), sum(b for _, b in told)) for key, told in found.items()}
+                note(
+                    f"{name}, {change}",
+                    stretches(counted, kept, other, np.random.default_rng(seed), options.tests),
+                )
+        rates = {
+            key: (len(told), sum(a for a, _ in told), sum(b for _, b in told)) for key, told in found.items()
+        }
         options.out.write_text(json.dumps(rates, indent=1))
         for key, (count, exchanged, both) in rates.items():
             print(f"{key}: {count} tests, exchange alone {exchanged}, both rules {both}", flush=True)
