@@ -65,7 +65,7 @@ class MeasureDrift:
     def shares(self, name: str) -> tuple[float, float]:
         """Fraction of the flows in the bins of this name, in the reference and now."""
         at = [index for index, text in enumerate(self.bins) if text == name]
-        return sum(self.reference[i] for i in at), sum(self.now[i] for i in at)
+        return sum((self.reference[i] for i in at), 0.0), sum((self.now[i] for i in at), 0.0)
 
     @property
     def change(self) -> tuple[str, float, float]:

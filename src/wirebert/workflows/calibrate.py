@@ -75,15 +75,15 @@ def fit_alert_budget(
         DataError: there are no flows, too few for even one alert, or no times to compute their span from.
     """
     artifact, notes = detector.artifact, list[str]()
-    benign = artifact.classes.benign
-    if benign is None:
+    if (benign := artifact.classes.benign) is None:
         raise ConfigError(
             "calibrate needs a model that knows the benign class, found one that does not; train it with "
             "--benign CLASS"
         )
     blocks = TrafficBlocks(artifact.tokenizer)
-    fit = fit or TrafficFit.of(artifact.tokenizer, flows)
-    probabilities, novelty, seconds, sources = _score(detector, flows, fit, blocks)
+    probabilities, novelty, seconds, sources = _score(
+        detector, flows, fit or TrafficFit.of(artifact.tokenizer, flows), blocks
+    )
     if len(probabilities) == 0:
         raise DataError(f"{flows.name}: expected flows, found none; give more traffic")
     if allowance.prior or allowance.estimates_prior:

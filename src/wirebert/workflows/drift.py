@@ -27,6 +27,8 @@ DRIFTED: Final = 3
 _SHOWN: Final = 15
 _LOST: Final = 0.5
 """A feature is lost if it lacks a value in so many more of the flows."""
+_MANY_NEW: Final = 0.01
+"""A feature is named if so many more of the flows have a value that training lacked."""
 _NO_VALUE: Final = ("<absent>", "<missing>")
 
 
@@ -48,7 +50,7 @@ class TrafficDrift:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the drift means, and what to do."""
-        return advise(self.moved)
+        return advise(self.measures)
 
     @property
     def sentence(self) -> str:
@@ -127,15 +129,17 @@ def compare_traffic(
     )
 
 
-def advise(moved: Sequence[MeasureDrift]) -> tuple[Finding, ...]:
+def advise(measures: Sequence[MeasureDrift]) -> tuple[Finding, ...]:
     """What to do about features and scores that moved, the most urgent first."""
 
     def gained(one: MeasureDrift, states: Sequence[str]) -> float:
         return sum(now - before for before, now in map(one.shares, states))
 
-    scores = {one.name for one in moved if one.is_score}
-    lost = [one.name for one in moved if not one.is_score and gained(one, _NO_VALUE) > _LOST]
-    new = [one.name for one in moved if not one.is_score and gained(one, NEW_STATES) > one.distance / 2]
+    moved = [one for one in measures if one.has_moved]
+    scores = sorted(one.name for one in moved if one.is_score)
+    features = [one for one in measures if not one.is_score]
+    lost = [one.name for one in features if one.has_moved and gained(one, _NO_VALUE) > _LOST]
+    new = sorted((one for one in features if gained(one, NEW_STATES) > _MANY_NEW), key=lambda one: one.name)
     found: list[Finding] = []
 
     def add(code: str, names: Sequence[str], sentence: str) -> None:
@@ -144,16 +148,16 @@ def advise(moved: Sequence[MeasureDrift]) -> tuple[Finding, ...]:
 
     if lost:
         add("drift_lost", lost, "{} lack values that the reference has; check the sensor and its settings")
-    if new or scores & {"novelty", "unseen values"}:
+    if "unseen values" in scores or "novelty" in scores or any(one.has_moved for one in new):
         add(
             "drift_unknown",
-            new or sorted(scores),
+            [*(one.name for one in new), *(name for name in scores if name in ("novelty", "unseen values"))],
             "values or flows are unlike the training data ({}); train or learn again with such traffic",
         )
     elif scores:
         add(
             "drift_scores",
-            sorted(scores),
+            scores,
             "{} moved, while the values are known; set the threshold again with `wirebert calibrate`",
         )
     if moved and not found:
