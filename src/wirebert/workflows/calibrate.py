@@ -112,10 +112,8 @@ def fit_alert_budget(
         num_days=days,
         traffic_sha256=flows.fingerprint(),
     )
-    notes.append(
-        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: "
-        f"{budget.num_alerts:,} alerts"
-    )
+    found = f"{len(scores):,} flows of {flows.name}: {num_alerts:,} alerts"
+    notes.append(f"threshold {threshold:.6g} set on {found}")
     blocks.set_scores(of_attack, scores >= threshold)
     return replace(
         artifact,
