@@ -149,6 +149,9 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, default=60_000, help="rows of each data set at most, a stretch of the file"
     )
+    parser.add_argument(
+        "--public", action=argparse.BooleanOptionalAction, default=True, help="public data too"
+    )
     parser.add_argument("--out", type=Path, default=Path("drift.json"))
     options = parser.parse_args()
     data = Path(os.environ.get("WIREBERT_DATA", "../shared/data"))
@@ -171,16 +174,20 @@ def main() -> None:
         parquet.write_table(generated, path)
         flows = open_flows(path, DataConfig())
         table = pa.concat_tables(list(flows.blocks())).combine_chunks()
-        half = table.num_rows // 2
-        counted = Counted.fit(table.slice(0, half), flows.schema, seed)
+        third = table.num_rows // 3  # to fit on, as reference, to test
+        counted = Counted.fit(table.slice(0, third), flows.schema, seed)
         note(
             "generated, later stretches",
             stretches(
-                counted, table.slice(0, half), table.slice(half), np.random.default_rng(seed), options.tests
+                counted,
+                table.slice(third, third),
+                table.slice(2 * third),
+                np.random.default_rng(seed),
+                options.tests,
             ),
         )
         path.unlink()
-        for name, (place, dropped) in PUBLIC.items():
+        for name, (place, dropped) in PUBLIC.items() if options.public else ():
             flows = open_flows(data / place, DataConfig(drop=dropped))
             table = pa.concat_tables(list(flows.blocks())).combine_chunks()
             first = int(np.random.default_rng(seed).integers(0, max(1, table.num_rows - options.rows)))
