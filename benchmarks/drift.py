@@ -24,7 +24,7 @@ from wirebert.data.synthetic.traffic import generate
 from wirebert.decision.drift import MIN_BLOCKS, DriftReference, MeasureDrift
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.traffic_blocks import ScoredFlows, TrafficBlocks
-from wirebert.encoding.matrix import extract_features
+from wirebert.encoding.matrix import extract_features, row_numbers
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
@@ -104,7 +104,7 @@ def random_rows(table: pa.Table, schema: FlowSchema, seed: int, num_tests: int) 
     """Undrifted: random rows in random order, so that flows are independent."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(table.num_rows)
-    shuffled = table.take(pa.array(order))
+    shuffled = table.take(row_numbers(order.astype(np.int64)))
     half = table.num_rows // 2
     counted = Counted.fit(table, schema, seed)
     yield from stretches(counted, shuffled.slice(0, half), shuffled.slice(half), rng, num_tests)
@@ -124,13 +124,9 @@ def changed(table: pa.Table, schema: FlowSchema) -> Iterator[tuple[str, pa.Table
         table.set_column(at[number], number, pc.multiply(table[number].cast(pa.float64()), 10.0)),
     )
     yield "one column absent", table.drop_columns([category])
-    new = pa.array(
-        np.where(
-            np.random.default_rng(0).random(table.num_rows) < 0.05,
-            "never seen",
-            table[category].cast(pa.string()).to_pylist(),
-        )
-    )
+    is_new = np.random.default_rng(0).random(table.num_rows) < 0.05
+    texts = zip(table[category].cast(pa.string()).to_pylist(), is_new.tolist(), strict=True)
+    new = pa.array(["never seen" if other else text for text, other in texts], pa.string())
     yield "5 % new values", table.set_column(at[category], category, new)
 
 

@@ -54,7 +54,7 @@ def test_benign_rows_alone_are_learned_and_the_test_is_counted_and_opened_last(
     def fit(task: DetectionTask) -> detection.ScoreFlows:
         label = task.train.flows.require_label()
         assert label not in {one.name for one in task.train.flows.schema.features}
-        names = {name for table in task.train.tables() for name in table[label].to_pylist()}
+        names = {str(name) for table in task.train.tables() for name in table[label].to_pylist()}
         seen.append((names, len(read_ledger(ledger))))
         return DETECTORS["novelty"].fit(task)
 
@@ -97,7 +97,7 @@ def test_an_attack_that_is_left_out_is_in_no_row_that_is_learned_and_no_test_is_
 
     def fit(task: DetectionTask) -> detection.ScoreFlows:
         label = task.labelled.flows.require_label()
-        learned.append({name for table in task.labelled.tables() for name in table[label].to_pylist()})
+        learned.append({str(name) for table in task.labelled.tables() for name in table[label].to_pylist()})
         return lambda table: np.zeros(table.num_rows)
 
     monkeypatch.setitem(DETECTORS, "ours", DetectionMethod("ours", fit, uses_labels=True))

@@ -92,9 +92,14 @@ def _fit_trees(task: DetectionTask) -> ScoreFlows:
 
 def _fit_trees_and_novelty(task: DetectionTask) -> ScoreFlows:
     trees, novelty = _fit_trees(task), DETECTORS["novelty"].fit(task)
-    scores = [(trees(table), novelty(table)) for table in task.benign.tables()]
-    combined = CombinedAlertScore.fit(*(np.concatenate(side) for side in zip(*scores, strict=True)), 1.0)
-    return lambda table: combined.scores(trees(table), novelty(table))
+    tables = list(task.benign.tables())
+    of_trees, of_novelty = (np.concatenate([score(table) for table in tables]) for score in (trees, novelty))
+    combined = CombinedAlertScore.fit(of_trees, of_novelty, 1.0)
+
+    def scores(table: pa.Table) -> Float64[np.ndarray, " flows"]:
+        return combined.scores(trees(table), novelty(table))
+
+    return scores
 
 
 DETECTORS: Final[dict[str, DetectionMethod]] = {
@@ -104,7 +109,7 @@ DETECTORS: Final[dict[str, DetectionMethod]] = {
         "boosted trees and novelty", _fit_trees_and_novelty, uses_labels=True
     ),
 }
-"""The detectors, by the names of `comparison.detectors`."""
+"""The detectors, by the names of `comparison.detectors`; a new one is an entry here."""
 
 
 def check_detectors(run: RunConfig) -> tuple[str, ...]:
@@ -320,14 +325,14 @@ def as_tables(results: list[DetectionResult]) -> str:
     lines: list[str] = []
     for split in dict.fromkeys(one.split for one in results):
         own = [one for one in results if one.split == split]
-        for title, of in (
-            ("detector", lambda one: one.figures),
-            (f"TPR at {TARGETS[0]:.0%} FPR", lambda one: one.classes),
+        for title, shown in (
+            ("detector", {one.method: one.figures for one in own}),
+            (f"TPR at {TARGETS[0]:.0%} FPR", {one.method: one.classes for one in own}),
         ):
-            head = list(of(own[0]))
-            lines += [f"{split}", "", f"| {' | '.join((title, *head))} |", "|---" * (1 + len(head)) + "|"]
-            for one in own:
-                cells = [f"{mean:.3f} ± {std:.3f}" for mean, std in of(one).values()]
-                lines.append(f"| {' | '.join((one.method, *cells))} |")
+            head = list(next(iter(shown.values())))
+            lines += [split, "", f"| {' | '.join((title, *head))} |", "|---" * (1 + len(head)) + "|"]
+            for method, figures in shown.items():
+                cells = [f"{mean:.3f} ± {std:.3f}" for mean, std in figures.values()]
+                lines.append(f"| {' | '.join((method, *cells))} |")
             lines.append("")
     return "\n".join(lines)
