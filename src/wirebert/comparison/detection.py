@@ -141,22 +141,22 @@ def detect(run: RunConfig, folder: RunFolder, name: str) -> dict[str, Any]:
     if run.comparison.protocol == "benign_only":
         start_s = time.perf_counter()
         score = method.fit(sides.task(run, folder, None))
-        judge = _Judge(score, sides.benign, time.perf_counter() - start_s)
+        fitted = _FittedDetector(score, sides.benign, time.perf_counter() - start_s)
         tests = open_tests(run, data.flows.schema)
         record_test_reads(run, folder, data, tests, {"method": name, "protocol": run.comparison.protocol})
         parts = [*([data.test] if data.test else []), *tests]
-        return {part.name: judge.of_part(part, data.classes) for part in parts}
-    judge, figures = None, dict[str, Any]()
+        return {part.name: fitted.of_part(part, data.classes) for part in parts}
+    fitted, figures = None, dict[str, Any]()
     for label in sides.left_out:
-        if judge is None or method.uses_labels:
+        if fitted is None or method.uses_labels:
             start_s = time.perf_counter()
             score = method.fit(sides.task(run, folder, label))
-            judge = _Judge(score, sides.benign, time.perf_counter() - start_s)
-        figures |= judge.of_attacks(label, sides.rows_of(label, run.seed))
+            fitted = _FittedDetector(score, sides.benign, time.perf_counter() - start_s)
+        figures |= fitted.of_attacks(label, sides.rows_of(label, run.seed))
     return {"left out": {"classes": figures}}
 
 
-class _Judge:
+class _FittedDetector:
     """Figures of one fitted detector."""
 
     def __init__(self, score: ScoreFlows, benign: FlowSubset, fit_s: float) -> None:

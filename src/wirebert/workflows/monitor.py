@@ -37,8 +37,6 @@ POLL_S: Final = 0.5
 """Seconds between two looks at idle sources."""
 _SAVING_SHARE: Final = 0.05
 _TEST_S: Final = 15.0
-_BEAT: Final = ("flows", "moved")
-"""What a heartbeat tells of drift; metrics tell more."""
 _ERRORS = ("sink_down", "spool_full", "state_unsaved", "reload_refused", "output_changed")
 
 Tell = Callable[[Iterable[Finding]], None]
@@ -241,8 +239,8 @@ class _Desk:
             self._write_incidents(self._tracker.advance(self._tracker.watermark_s + now - self._read_at))
         if now - self._status_at >= 1.0 or now - self._beat_at >= self._settings.heartbeat_s:
             self._status_at = now
-            status = self._status(sources)
-            self._on_status(status)
+            status, drift = self._status(sources), self._detector.drift_status()
+            self._on_status({**status, "drift": drift})
             if now - self._beat_at >= self._settings.heartbeat_s:
                 self._beat_at = now
                 drift = {
@@ -312,7 +310,7 @@ class _Desk:
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),
             "targets": {name: one.status for name, one in self.outputs.spools.items()},
-            "drift": self._detector.drift_status(),
+            "drift_moved": self._detector.drift_status().get("moved", 0),
             "model_sha256": self._context.model_sha256,
             "uptime_s": time.monotonic() - self._started,
         }
