@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from wirebert.data.flows import DataConfig
 from wirebert.data.registry import identify
@@ -55,6 +55,22 @@ class EvaluationConfig:
 class ComparisonConfig:
     """How `wirebert compare` benchmarks the recipe against other methods."""
 
+    protocol: Literal["labels", "benign_only", "leave_attack_out"] = "labels"
+    """labels: methods that learn from labels. Other protocols compare detectors of attacks that are not in
+    training: fitted on benign rows only, or on all rows but those of one attack name in turn."""
+
+    detectors: tuple[str, ...] = (
+        *("novelty", "nearest", "ecod", "copod", "isolation_forest", "autoencoder", "deep_svdd"),
+        *("trees", "trees_and_novelty"),
+    )
+    """The detectors of protocols other than labels; those that need labels are left out of benign_only."""
+
+    contamination: float = 0.0
+    """Fraction of attacks among the rows that detectors without labels are fitted on, in [0, 0.5]."""
+
+    max_train_rows: int = 20_000
+    """Most rows that detectors are fitted on."""
+
     num_seeds: int = 5
     """Seeds of every method, starting from the run's seed."""
 
@@ -82,6 +98,10 @@ class ComparisonConfig:
                 raise ConfigError(f"comparison.{name} must be at least 1, got {getattr(self, name)}")
         if self.num_folds < 2:
             raise ConfigError(f"comparison.num_folds must be at least 2, got {self.num_folds}")
+        if not 0 <= self.contamination <= 0.5:
+            raise ConfigError(f"comparison.contamination must be in [0, 0.5], got {self.contamination}")
+        if self.max_train_rows < 100:
+            raise ConfigError(f"comparison.max_train_rows must be at least 100, got {self.max_train_rows}")
         if self.max_search_rows < 100:
             raise ConfigError(f"comparison.max_search_rows must be at least 100, got {self.max_search_rows}")
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from pyarrow import csv as csv_file
 from pyarrow import parquet
 
 from wirebert.cli.main import main
+from wirebert.data.synthetic import write_csv
 
 
 @pytest.mark.slow
@@ -207,3 +209,36 @@ def test_alerts_go_by_novelty_too_all_the_way(
     assert main(["calibrate", str(run / "model"), logs, "--alerts-per-10000", "500", "--out", str(out)]) == 0
     assert main(["predict", str(out), logs, "--out", str(tmp_path / "few.parquet")]) == 0
     assert parquet.read_table(tmp_path / "few.parquet")["verdict"].to_pylist().count("alert") <= 15
+
+
+@pytest.mark.slow
+def test_drift_is_told_by_words_by_a_page_and_by_the_exit_code(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, seed in (("usual", 5), ("later", 6)):
+        write_csv(tmp_path / f"{name}.csv", 3_000, seed=seed)
+    # Its validation rows were too few, so that there is nothing to compare with.
+    assert main(["drift", str(trained), str(tmp_path / "later.csv")]) == 2
+    assert "has no drift reference" in capfd.readouterr().err
+    model = tmp_path / "model"
+    budget = ["--alerts-per-10000", "50", "--out", str(model)]
+    assert main(["calibrate", str(trained), str(tmp_path / "usual.csv"), *budget]) == 0
+    capfd.readouterr()
+    assert main(["drift", str(model), str(tmp_path / "usual.csv"), "--json"]) == 0
+    plain = json.loads(capfd.readouterr().out)
+    names = [one["name"] for one in plain["measures"]]
+    assert {"attack score", "novelty", "alerts", "unseen values", "dst_port"} <= set(names)
+    assert plain["num_flows"] == 3_000
+    assert max(one["distance"] for one in plain["measures"]) == pytest.approx(0, abs=0.01)
+    table = csv_file.read_csv(tmp_path / "later.csv").drop_columns(["dst_port"])
+    csv_file.write_csv(table, tmp_path / "changed.csv")
+    page = tmp_path / "drift.html"
+    assert main(["drift", str(model), str(tmp_path / "changed.csv"), "--out", str(page)]) == 3
+    captured = capfd.readouterr()
+    assert "drift_lost: 'dst_port' lack" in captured.err
+    assert "have moved" in captured.out
+    assert 'aria-label="dst_port: distance 1.00' in page.read_text(encoding="utf-8")
+    (tmp_path / "short.csv").write_text("\n".join((tmp_path / "later.csv").read_text().splitlines()[:50]))
+    assert main(["drift", str(model), str(tmp_path / "short.csv")]) == 2
+    assert "short: expected at least" in capfd.readouterr().err
+    assert main(["drift", str(model), str(tmp_path / "later.csv"), "--false-alarm-rate", "0"]) == 2

@@ -12,6 +12,8 @@ import torch
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.decision.drift import DriftReference
+from wirebert.decision.traffic_blocks import TrafficBlocks
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError, SchemaError
 from wirebert.inference import detector as module
@@ -357,3 +359,24 @@ def test_after_forgetting_a_row_is_computed_again(
     detector.forget()
     assert (detector.score(table).probabilities == first).all()
     assert sum(asked) > 0
+
+
+def test_drift_is_measured_on_what_is_scored_once_it_is_watched(artifact: Artifact, table: pa.Table) -> None:
+    blocks = TrafficBlocks(artifact.tokenizer)
+    plain = Detector(artifact)
+    plain.watch_drift()
+    assert plain.drift_status() == {}  # there is nothing to compare with
+    plain.drift = blocks
+    for _ in range(10):
+        plain.score(table)
+    assert (blocks.num_closed, blocks.num_flows) == (24, 25)
+    detector = Detector(replace(artifact, reference=DriftReference.fit(blocks, artifact.tokenizer)))
+    detector.score(table)
+    assert detector.drift_status() == {}
+    detector.watch_drift()
+    for _ in range(2):
+        detector.score(table)
+    status = detector.drift_status()
+    assert (status["flows"], status["moved"]) == (100, 0)
+    detector.explain(table)
+    assert detector.drift_status()["flows"] == 100

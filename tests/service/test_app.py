@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from wirebert.service.app import create_app
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
 from wirebert.service.handlers import RequestHandler
 from wirebert.service.limits import Limits
+from wirebert.workflows.drift import fit_reference
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
@@ -416,3 +418,16 @@ def test_an_arrow_table_of_many_columns_is_refused_in_time(client: TestClient, s
         writer.write_table(table)
     answer = client.post("/v1/score", content=sink.getvalue().to_pybytes(), headers={"content-type": ARROW})
     assert answer.status_code in (413, 422)
+
+
+def test_drift_of_what_was_scored_is_among_the_metrics(artifact: "Artifact", table: pa.Table):
+    reference = fit_reference(Detector(artifact), [table] * 10)
+    handler = RequestHandler(Detector(replace(artifact, reference=reference), allow_absent=True), LIMITS)
+    handler.detector.watch_drift()
+    flows = json.dumps({"flows": json.loads(FLOW)["flows"] * 60}).encode()
+    with TestClient(create_app(handler, LIMITS, ApiKeys(text=""))) as client:
+        assert "wirebert_drift_flows 0.0" in client.get("/metrics").text
+        assert client.post("/v1/score", content=flows, headers=AS_JSON).status_code == 200
+        text = client.get("/metrics").text
+    assert "wirebert_drift_flows 50.0" in text
+    assert 'wirebert_drift_distance{of="bytes"}' in text

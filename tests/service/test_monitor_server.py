@@ -18,6 +18,7 @@ STATUS = {
     "incidents_by_class": {"scan": 3},
     "lag": {"conn.log": {"num_behind": 100, "seconds": 1.5}},
     "targets": {"kafka://a/b": {"waiting_bytes": 5, "sent": 1, "lost": 0, "is_down": 1}},
+    "drift": {"flows": 500, "moved": 1, "distance": {"bytes": 0.25}},
     "model_sha256": "abc",
 }
 
@@ -51,6 +52,8 @@ def test_metrics_tell_what_the_monitor_told_last(monkeypatch: pytest.MonkeyPatch
         'wirebert_monitor_incidents_opened_total{class="scan"} 3.0',
         'wirebert_monitor_lag_num_behind{source="conn.log"} 100.0',
         'wirebert_monitor_targets_waiting_bytes{target="kafka://a/b"} 5.0',
+        'wirebert_drift_distance{of="bytes"} 0.25',
+        "wirebert_drift_moved 1.0",
         'wirebert_monitor_model{sha256="abc"} 1.0',
     ):
         assert line in text

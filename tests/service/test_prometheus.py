@@ -25,3 +25,20 @@ def test_services_count_apart():
     first.flows.inc(3)
     assert "wirebert_flows_total 3.0" in first.text()
     assert "wirebert_flows_total 0.0" in second.text()
+
+
+def test_drift_has_gauges_that_say_nothing_before_there_is_something_to_compare():
+    status: dict[str, object] = {"flows": 300, "moved": 0}
+    metrics = ServiceMetrics({}, lambda: status)
+    assert "wirebert_drift_flows 300.0" in metrics.text()
+    assert "wirebert_drift_distance{" not in metrics.text()
+    status |= {"moved": 2, "distance": {"bytes": 0.25}, "unseen_share": {"bytes": 0.5}, "alerts_share": 0.125}
+    lines = metrics.text().splitlines()
+    for line in (
+        "wirebert_drift_moved 2.0",
+        "wirebert_drift_alerts_share 0.125",
+        'wirebert_drift_distance{of="bytes"} 0.25',
+        'wirebert_drift_unseen_share{of="bytes"} 0.5',
+    ):
+        assert line in lines
+    assert "wirebert_drift" not in ServiceMetrics({}).text()

@@ -277,3 +277,17 @@ def test_a_budget_of_incidents_is_kept_by_those_that_alerts_make(
 def test_a_budget_of_incidents_needs_sources(detector: Detector, flows: Flows) -> None:
     with pytest.raises(DataError, match="expected columns of source addresses and times"):
         fit_alert_budget(detector, flows, AlertBudgetRequest(incidents_per_day=3.0))
+
+
+def test_the_traffic_becomes_the_drift_reference_with_the_new_alerts(
+    detector: Detector, flows: Flows
+) -> None:
+    artifact = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=20.0))
+    assert artifact.reference is not None
+    assert artifact.operating_point is not None
+    assert artifact.operating_point.alert_budget is not None
+    alerts = artifact.reference.counts.sum(axis=0)[artifact.reference.starts[-2] :][:2]
+    num_alerts = artifact.operating_point.alert_budget.num_alerts
+    assert alerts.tolist() == [400 - num_alerts, num_alerts]
+    assert artifact.reference.num_flows == 25
+    assert detector.drift is None

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,8 @@ from wirebert.cli.main import main
 from wirebert.config import resolve_run
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import find_files, open_flows
+from wirebert.decision.traffic_blocks import TrafficBlocks
+from wirebert.inference.artifact import load_artifact
 from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows import fit as fitting
 from wirebert.workflows import prepare as preparing
@@ -351,3 +354,20 @@ def test_test_labels_that_name_other_attacks_tell_attack_or_benign_only_as_in_ev
     trees = cast(dict[str, dict[str, object]], ours["baselines"]["gbdt"])
     assert set(trees["splits"]) == {"valid", "test"}
     assert set(trees["differences"]) == {"valid"}
+
+
+@pytest.mark.slow
+def test_validation_rows_become_the_drift_reference(
+    traffic: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "TrafficBlocks", partial(TrafficBlocks, num_flows=5))
+    assert main(["train", str(traffic / "train.csv"), "--out", str(tmp_path / "run"), *tiny]) == 0
+    reference = load_artifact(tmp_path / "run" / "model").reference
+    assert reference is not None
+    valid = parquet.read_table(tmp_path / "run" / "predictions" / "valid.parquet")
+    num_flows = 5 * (valid.num_rows // 5)
+    alerts = valid["verdict"].to_pylist()[:num_flows].count("alert")
+    counted = reference.counts.sum(axis=0)[reference.starts[-2] :][:2]
+    assert counted.tolist() == [num_flows - alerts, alerts]
+    # A tenth of the rows are validation rows: a block of five spans about fifty flows of the file.
+    assert reference.num_flows == pytest.approx(5 * 1_500 / valid.num_rows, abs=2)

@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "predict": "wirebert.cli.scoring_commands:predict",
     "monitor": "wirebert.cli.scoring_commands:monitor",
     "calibrate": "wirebert.cli.inference_commands:calibrate",
+    "drift": "wirebert.cli.inference_commands:drift",
     "export": "wirebert.cli.training_commands:export",
     "serve": "wirebert.cli.scoring_commands:serve",
     "report": "wirebert.cli.report_commands:report",
@@ -34,15 +35,15 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 """Extra -> the packages that it installs."""
 
 
-def run_command(options: argparse.Namespace) -> None:
-    """Import the module of the command and run it.
+def run_command(options: argparse.Namespace) -> int:
+    """Import the module of the command and run it; its exit code.
 
     Raises:
         ConfigError: it needs a package of an extra that is not installed.
     """
     module, _, function = COMMANDS[options.command].partition(":")
     try:
-        getattr(import_module(module), function)(options)
+        return getattr(import_module(module), function)(options) or 0
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)

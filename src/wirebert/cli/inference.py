@@ -188,6 +188,30 @@ def add_calibrate(commands: Commands) -> None:
     add_device(calibrate)
 
 
+def add_drift(commands: Commands) -> None:
+    """Add the command `drift`."""
+    drift = commands.add_parser(
+        "drift",
+        help="whether traffic has changed since the model was trained or calibrated",
+        description="Compare features, scores and alerts of traffic with the reference in the model: "
+        "validation rows, or the traffic of `wirebert calibrate`. Exit code 0: no drift; 3: drift; 2: an "
+        "error. For a scheduler, such as cron.",
+    )
+    add_model(drift)
+    drift.add_argument("data", metavar="LOGS", help=DATA)
+    drift.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=0.01,
+        metavar="RATE",
+        help="fraction of comparisons that may tell drift where there is none (default: %(default)s)",
+    )
+    drift.add_argument("--json", action="store_true", help="print JSON")
+    drift.add_argument("--out", type=Path, metavar="FILE", help="write a page (HTML) to this file")
+    add_backend(drift)
+    add_device(drift)
+
+
 def add_export(commands: Commands) -> None:
     """Add the command `export`."""
     export = commands.add_parser(

@@ -1,4 +1,4 @@
-"""The commands `evaluate` and `calibrate`, which do not import PyTorch if an export can score."""
+"""The commands `evaluate`, `calibrate` and `drift`, which do not import PyTorch if an export can score."""
 
 import argparse
 from contextlib import nullcontext
@@ -7,11 +7,13 @@ from importlib import import_module
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
-from wirebert.inference.artifact import copy_exports, save_artifact
+from wirebert.files import write_atomic
+from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
+from wirebert.workflows.drift import DRIFTED, compare_traffic, reference_of, show_drift
 from wirebert.workflows.evaluate import evaluate_flows
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.report import show_report, write_report
@@ -71,8 +73,13 @@ def calibrate(options: argparse.Namespace) -> None:
         estimates_prior="estimate" in options.prior,
     )
     allow_absent = bool(options.allow_absent)
-    detector = Detector.load(
-        options.model, device=options.device, precision="fp32", allow_absent=allow_absent
+    known = load_artifact(options.model)
+    detector = Detector(
+        known,
+        device=options.device,
+        precision="fp32",
+        allow_absent=allow_absent,
+        novelty=known.novelty_is_usable,  # for the drift reference
     )
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=detector.schema)
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
@@ -89,3 +96,31 @@ def calibrate(options: argparse.Namespace) -> None:
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     require_no_warnings(fit.findings, strict=options.strict)
+
+
+def drift(options: argparse.Namespace) -> int:
+    """Compare traffic with the reference of a model; 3 if it has drifted."""
+    artifact = load_artifact(options.model)
+    reference_of(artifact)
+    detector = Detector(
+        artifact,
+        device=options.device,
+        backend=options.backend,
+        novelty=artifact.novelty_is_usable,
+        allow_absent=True,  # what is absent is told as drift
+    )
+    for reason in detector.rejected_backends.values():
+        warn(reason)
+    flows = open_flows(options.data, DataConfig(allow_absent=True), schema=detector.schema)
+    fit = TrafficFit.of(artifact.tokenizer, flows)
+    tell(fit.opened)
+    found = compare_traffic(detector, flows, fit, options.false_alarm_rate)
+    tell((*fit.scored, *found.findings))
+    if options.out is not None:
+        write_atomic(options.out, found.to_page())
+    console = SafeConsole()
+    if options.json:
+        console.print(found.to_json(), highlight=False, markup=False, soft_wrap=True)
+    else:
+        show_drift(found, console)
+    return DRIFTED if found.moved else 0

@@ -1,7 +1,7 @@
 """Arguments in, exit code out.
 
-Exit codes: 0 success, 1 a bug (with traceback), 2 an error that the user can fix (one message), 130
-interrupted, 143 terminated by the system (both resumable).
+Exit codes: 0 success, 1 a bug (with traceback), 2 an error that the user can fix (one message), 3 drift (of
+`wirebert drift`), 130 interrupted, 143 terminated by the system (both resumable).
 """
 
 import argparse
@@ -26,6 +26,7 @@ from wirebert.cli.arguments import (
 from wirebert.cli.commands import run_command
 from wirebert.cli.inference import (
     add_calibrate,
+    add_drift,
     add_evaluate,
     add_export,
     add_monitor,
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
             add_predict,
             add_monitor,
             add_calibrate,
+            add_drift,
             add_export,
             add_serve,
             _add_report,
@@ -112,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if Path("/dev/nvidiactl").exists():
         share_cores(os.environ)
     try:
-        _run(options)
+        return _run(options)
     except UserError as error:
         _warn(str(error))
         return 2
@@ -180,12 +182,12 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
         environment["OMP_NUM_THREADS"] = str(max(1, num_cores // num_processes))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     if getattr(options, "model", None) is not None:
         options.model = model_folder(options.model, getattr(options, "data", None), options.command)
     if getattr(options, "init_from", None) is not None:
         options.init_from = model_folder(options.init_from)
-    run_command(options)
+    return run_command(options)
 
 
 def _warn(sentence: str) -> None:

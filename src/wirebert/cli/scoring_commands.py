@@ -117,6 +117,7 @@ def monitor(options: argparse.Namespace) -> None:
 
     def load() -> Detector:
         detector = _detector(options)
+        detector.watch_drift()
         hear(_threshold_findings(detector, options))
         return detector
 
@@ -180,6 +181,7 @@ def serve(options: argparse.Namespace) -> None:
         serve_by_workers(load, config, bounded, options.workers)
         return
     detector = _detector(options)
+    detector.watch_drift()
     tell(_threshold_findings(detector, options))
     service.serve(detector, config, bounded)
 

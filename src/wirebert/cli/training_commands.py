@@ -317,7 +317,8 @@ def _fit(
 def compare(options: argparse.Namespace) -> None:
     """Benchmark a recipe against tuned baselines on the same rows."""
     # Here, since trainings need none of it.
-    from wirebert.comparison.compare import run_comparison
+    from wirebert.comparison.compare import run_comparison, run_detection
+    from wirebert.comparison.detection import as_tables
     from wirebert.comparison.jobs import JOB_BYTES, default_jobs
     from wirebert.comparison.splits import compare_on_splits
     from wirebert.report.comparison_terminal import print_comparison
@@ -328,7 +329,7 @@ def compare(options: argparse.Namespace) -> None:
         raise ConfigError(f"--minutes must be above 0, got {options.minutes:g}")
     recipe = _find_recipe(options)
     run = _described(options, recipe)
-    if not run.test and not run.data.test_fraction:
+    if not run.test and not run.data.test_fraction and run.comparison.protocol != "leave_attack_out":
         raise ConfigError("no test data: pass --test FILE or set data.test_fraction")
     if run.distillation.model_folder is not None:
         raise ConfigError(
@@ -343,6 +344,16 @@ def compare(options: argparse.Namespace) -> None:
     console = SafeConsole()
     out = options.out or Path("runs") / f"compare-{recipe.stem if recipe else 'defaults'}"
     text = recipe.read_text(encoding="utf-8") if recipe else ""
+    if run.comparison.protocol != "labels":
+        if options.run or options.minutes is not None or run.comparison.num_splits > 1:
+            raise ConfigError(
+                "--run, --minutes and comparison.num_splits are for comparison.protocol=labels, got "
+                f"{run.comparison.protocol}; leave them out"
+            )
+        with sigterm_as_exception():
+            results = run_detection(run, out, text, workers, console)
+        console.print(as_tables(results), highlight=False, markup=False, soft_wrap=True)
+        return
     with sigterm_as_exception():
         if run.comparison.num_splits == 1:
             comparison = run_comparison(

@@ -21,6 +21,13 @@ from rich.console import Console
 from wirebert.baselines.methods import BASELINES
 from wirebert.baselines.task import text_columns
 from wirebert.cluster.ray_executor import RayCluster
+from wirebert.comparison.detection import (
+    DETECTORS,
+    DetectionResult,
+    as_tables,
+    check_detectors,
+    summarise,
+)
 from wirebert.comparison.jobs import (
     RECIPE,
     TRIALS,
@@ -110,6 +117,32 @@ def run_comparison(
     comparison, histories = compare_results(out, run, all_runs, facts.classes, facts.benign)
     write_results(comparison, out, histories)
     return comparison
+
+
+def run_detection(
+    run: RunConfig, out: Path, recipe_text: str, workers: int | RayCluster, console: Console
+) -> list[DetectionResult]:
+    """Compare the detectors of a protocol other than labels; see `comparison.detection`.
+
+    Raises:
+        RunError: the folder holds another comparison.
+        ConfigError: a detector is unknown, or no class is benign.
+    """
+    names = check_detectors(run)
+    if run.data.test_fraction and run.data.split_seed is None:
+        run = replace(run, data=replace(run.data, split_seed=run.seed))
+    _open(run, out, recipe_text)
+    seeds = range(run.seed, run.seed + run.comparison.num_seeds)
+    jobs = [ComparisonJob(kind="detect", method=name, number=seed) for seed in seeds for name in names]
+    _do(jobs, out, workers, console)
+    results: list[DetectionResult] = []
+    for name in names:
+        own = [job for job in jobs if job.method == name]
+        runs = [read_result(out / "jobs" / job.name / "result.json")["figures"] for job in own]
+        results += summarise(DETECTORS[name].title, runs)
+    write_atomic(out / "compare.json", json.dumps(to_builtins(results), indent=1) + "\n")
+    write_atomic(out / "compare.md", as_tables(results))
+    return results
 
 
 def write_results(

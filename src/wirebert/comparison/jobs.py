@@ -22,6 +22,7 @@ from wirebert.baselines.fitted import ColumnBaseline
 from wirebert.baselines.methods import BASELINES, draw_trials, fit_baseline
 from wirebert.baselines.protocol import Baseline
 from wirebert.baselines.task import Params
+from wirebert.comparison.detection import detect
 from wirebert.comparison.folds import read_search_pool
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.flows import FlowSubset
@@ -50,7 +51,7 @@ JOB_BYTES = 3 << 30
 TRIALS = "trials.json"
 """Number of trials that every method got, and the number planned."""
 
-Kind = Literal["trial", "fold", "plain", "chosen", "run"]
+Kind = Literal["trial", "fold", "plain", "chosen", "run", "detect"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +61,7 @@ class ComparisonJob:
     kind: Kind
     """`trial`: one method with one set of settings on every fold. `fold`: the recipe on one fold. `plain` and
     `chosen`: one method with its default or its chosen settings, evaluated on the tests. `run`: the recipe,
-    evaluated on the tests."""
+    evaluated on the tests. `detect`: one detector of a protocol other than labels."""
     method: str
     number: int
     """Index of the trial or fold; for other kinds, the seed."""
@@ -73,7 +74,7 @@ class ComparisonJob:
     @property
     def opens_tests(self) -> bool:
         """Whether the job reads test files, so that it runs after all choices."""
-        return self.kind in ("plain", "chosen", "run")
+        return self.kind in ("plain", "chosen", "run", "detect")
 
 
 def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[ComparisonJob]:
@@ -140,6 +141,8 @@ def work(out: Path, job: ComparisonJob) -> None:
             result = _trial(run, folder, job)
         elif job.kind == "fold":
             result = _fold(run, folder, job.number, console)
+        elif job.kind == "detect":
+            result = {"figures": detect(replace(run, seed=job.number), folder, job.method)}
         else:
             result = _evaluated_fit(replace(run, seed=job.number), folder, job, out)
         took_s = round(time.perf_counter() - start_s, 1)

@@ -13,7 +13,8 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 CODES: tuple[str, ...] = tuple(
     """
     absent_features attack_or_not benign_unknown classes_not_tested conflicting_labels constant_column
-    control_characters doubtful_labels drift duplicate_column duplicate_rows
+    control_characters doubtful_labels drift drift_features drift_lost drift_scores
+    drift_unknown duplicate_column duplicate_rows
     duplicates_without_endpoints expired_suppression footer identifier_like imbalance infinite_values
     invalid_values
     label_derived label_leak label_spelling labels_matched lost_lines missing_markers missing_values

@@ -6,6 +6,7 @@
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
 | `novelty.safetensors` | training flows as points, if the model has a novelty reference |
+| `drift.safetensors` | distributions of features and scores, to notice drift, if there were enough flows |
 | `README.md` | the model card, free to edit |
 
 No file is a pickle, and none is parsed before its sha256 is checked. The large ones, weights and exports, are
@@ -17,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,10 +30,11 @@ from wirebert.console import escape_control_chars
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.calibration import LogitScaling
+from wirebert.decision.drift import DriftReference
 from wirebert.decision.novelty import NoveltyScorer
-from wirebert.decision.operating_point import NO_OPERATING_POINT, OperatingPoint
+from wirebert.decision.operating_point import OperatingPoint
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ArtifactError, ConfigError, UserError
+from wirebert.errors import ArtifactError, UserError
 from wirebert.files import (
     MAX_TEXT_BYTES,
     atomic_folder,
@@ -61,6 +64,7 @@ FORMAT_VERSION = 2
 _WEIGHTS = "model.safetensors"
 _STOCK_FILES = ("config.json", _WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 _NOVELTY = "novelty.safetensors"
+_DRIFT = "drift.safetensors"
 _EXPORT_FILES = frozenset(engine.file for engine in ENGINES.values() if engine.file is not None)
 _SECTIONS = ("classes", "tokenizer", "origin", "files")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -102,6 +106,8 @@ class Artifact:
     """Calibration and alert thresholds; None: nothing was fitted."""
     novelty: NoveltyScorer | None = None
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
+    reference: DriftReference | None = None
+    """Traffic on which its thresholds were set, to notice drift; None: there were too few flows."""
     sha256: str = ""
     """Names the model as it was loaded, without its exports; empty for one that was not saved."""
     name: str = ""
@@ -114,6 +120,12 @@ class Artifact:
         """The columns it reads."""
         return self.tokenizer.schema
 
+    @property
+    def novelty_is_usable(self) -> bool:
+        """Whether there are a novelty reference and thresholds."""
+        operating = self.operating_point
+        return bool(self.novelty is not None and operating and operating.novelty_thresholds)
+
     def scaled(self, scaling: LogitScaling, operating: OperatingPoint | None) -> "Artifact":
         """The artifact with scaled logits, at this operating point.
 
@@ -124,22 +136,6 @@ class Artifact:
         folded = {"classifier.weight": weight, "classifier.bias": bias}
         weights = {**self.weights, **{name: part.astype(np.float32) for name, part in folded.items()}}
         return replace(self, weights=weights, operating_point=operating)
-
-
-def thresholds_for(
-    artifact: Artifact, *, fpr: float | None, novelty: bool
-) -> tuple[float | None, float | None]:
-    """The alert threshold and the novelty threshold; None for one that the artifact lacks.
-
-    Raises:
-        ConfigError: the artifact has no such threshold.
-    """
-    operating = artifact.operating_point or NO_OPERATING_POINT
-    if novelty and (artifact.novelty is None or not operating.novelty_thresholds):
-        raise ConfigError(
-            "--novelty needs a model trained with decision.novelty_reference_flows above 0; train it again"
-        )
-    return operating.threshold_at(fpr), operating.novelty_threshold_at(fpr) if novelty else None
 
 
 def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
@@ -195,10 +191,11 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
         config = cast(dict[str, Any], read_json_file(folder / "config.json"))
         architecture = Architecture.from_hugging_face(config, where=str(folder / "config.json"))
         _check_shape(folder, architecture, manifest)
+        tokenizer, files = FlowTokenizer.from_dict(manifest["tokenizer"]), manifest["files"]
         return Artifact(
             architecture=architecture,
-            weights=_open_weights(folder, manifest),
-            tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
+            weights=LazyWeights(path := folder / _WEIGHTS, partial(check_content, path, files[_WEIGHTS])),
+            tokenizer=tokenizer,
             classes=from_builtins(ClassMap, {"benign": ..., **manifest["classes"]}),  # no default
             origin=manifest["origin"],
             exports=_read_exports(folder, manifest),
@@ -206,6 +203,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             if "operating_point" in manifest
             else None,
             novelty=_read_novelty(folder, manifest),
+            reference=DriftReference.of(load_file(folder / _DRIFT), tokenizer) if _DRIFT in files else None,
             sha256=_name_of(manifest),
             name=model_name(folder),
             saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
@@ -334,13 +332,11 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
         save_arrays(artifact.novelty.arrays, folder / _NOVELTY, like=folder / "config.json")
         manifest["novelty"] = {"codes": artifact.novelty.codes}
         files.append(_NOVELTY)
+    if artifact.reference is not None:
+        save_arrays(artifact.reference.arrays, folder / _DRIFT, like=folder / "config.json")
+        files.append(_DRIFT)
     manifest["files"] = {name: describe(folder / name) for name in files}
     (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
-
-
-def _open_weights(folder: Path, manifest: Mapping[str, Any]) -> Weights:
-    path, digest = folder / _WEIGHTS, manifest["files"][_WEIGHTS]
-    return LazyWeights(path, lambda: check_content(path, digest))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

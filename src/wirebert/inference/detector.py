@@ -1,5 +1,6 @@
 """`Detector`: a loaded model that scores tables of flows."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass, replace
@@ -13,12 +14,14 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt64
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.calibration import softmax
-from wirebert.decision.operating_point import verdicts
+from wirebert.decision.drift_window import DriftWindow
+from wirebert.decision.operating_point import NO_OPERATING_POINT, verdicts
+from wirebert.decision.traffic_blocks import ScoredFlows, TrafficBlocks
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
-from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
+from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.attribution import Attributions, explain
 from wirebert.inference.backends import Backend, EngineOptions, open_backend
 from wirebert.inference.coverage import count_marked, feature_coverage, marked_tokens
@@ -78,6 +81,13 @@ class Scores:
     def verdict(self) -> tuple[str, ...] | None:
         """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold."""
         return verdicts(self.alert_score, self.threshold, self.novelty, self.novelty_threshold)
+
+    def for_drift(self, block: JaggedRows) -> ScoredFlows:
+        """What drift is measured on; `block` holds the encoded flows."""
+        assert self.num_unseen is not None, "every detector counts them"
+        score = self.alert_score
+        is_alert = None if score is None or self.threshold is None else score >= self.threshold
+        return ScoredFlows(block, self.num_unseen > 0, self.attack_score, self.novelty, is_alert)
 
 
 @final
@@ -139,6 +149,8 @@ class Detector:
             max_tokens=max_tokens,
             on_rejection=self.rejected_backends.__setitem__,
         )
+        self.drift: DriftWindow | TrafficBlocks | None = None
+        """Counts what `score` scores; see `watch_drift`."""
         self._backend: Backend = open_backend(backend, artifact, options)
         tokenizer = artifact.tokenizer
         self._is_absent, self._is_unseen = marked_tokens(tokenizer)
@@ -228,10 +240,23 @@ class Detector:
         Raises:
             SchemaError: the table has fewer than half of the features, and that is not allowed.
         """
-        scores = self.score_encoded(self.encode(table) if block is None else block)
-        if self.novelty_scorer is None:
-            return scores
-        return replace(scores, novelty=self.novelty_scorer.scores(extract_features(table, self.schema)))
+        block = self.encode(table) if block is None else block
+        scores = self.score_encoded(block)
+        if self.novelty_scorer is not None:
+            novelty = self.novelty_scorer.scores(extract_features(table, self.schema))
+            scores = replace(scores, novelty=novelty)
+        if self.drift is not None:
+            self.drift.add(scores.for_drift(block))
+        return scores
+
+    def watch_drift(self) -> None:
+        """From now on, compare the flows that are scored with the drift reference, if there is one."""
+        if self.artifact.reference is not None:
+            self.drift = DriftWindow(self.artifact.reference, self.artifact.tokenizer)
+
+    def drift_status(self) -> Mapping[str, object]:
+        """What metrics tell of the flows scored lately; nothing unless drift is watched."""
+        return self.drift.status() if isinstance(self.drift, DriftWindow) else {}
 
     def encode(self, table: pa.Table) -> JaggedRows:
         """Token ids of each row of a typed table: the first half of `score`, to overlap the two."""
@@ -291,6 +316,22 @@ class Detector:
             logits[new] = self._backend.logits(some)
             self._cache.add(some, hashes[new], logits[new])
         return logits[distinct.numbers]
+
+
+def thresholds_for(
+    artifact: Artifact, *, fpr: float | None, novelty: bool
+) -> tuple[float | None, float | None]:
+    """The alert threshold and the novelty threshold; None for one that the artifact lacks.
+
+    Raises:
+        ConfigError: the artifact has no such threshold.
+    """
+    operating = artifact.operating_point or NO_OPERATING_POINT
+    if novelty and (artifact.novelty is None or not operating.novelty_thresholds):
+        raise ConfigError(
+            "--novelty needs a model trained with decision.novelty_reference_flows above 0; train it again"
+        )
+    return operating.threshold_at(fpr), operating.novelty_threshold_at(fpr) if novelty else None
 
 
 def choose_device(name: str) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.operating_point import NO_OPERATING_POINT
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
-from wirebert.inference.artifact import Artifact, thresholds_for
+from wirebert.inference.artifact import Artifact
 from wirebert.inference.engines import Bounds
 from wirebert.metrics.thresholds import attack_scores
 
@@ -32,7 +33,7 @@ class Alerts(NamedTuple):
     @classmethod
     def of(cls, artifact: Artifact) -> "Alerts | None":
         """The rule of the artifact; None: it raises no alerts."""
-        threshold, _ = thresholds_for(artifact, fpr=None, novelty=False)
+        threshold = (artifact.operating_point or NO_OPERATING_POINT).threshold_at(None)
         benign = artifact.classes.benign
         if threshold is None or benign is None:
             return None

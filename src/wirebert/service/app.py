@@ -87,7 +87,8 @@ class Service:
                     lambda: float(self.held_bytes.taken),
                 ),
                 "wirebert_batches": ("Batches scored.", lambda: float(self.batcher.num_batches)),
-            }
+            },
+            handler.detector.drift_status,
         )
 
     @property

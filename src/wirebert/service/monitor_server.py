@@ -20,7 +20,7 @@ from starlette.routing import Route
 from wirebert.console import warn
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.headers import bearer_key
-from wirebert.service.prometheus import CONTENT_TYPE
+from wirebert.service.prometheus import CONTENT_TYPE, drift_metrics
 from wirebert.service.server import ServerConfig, listen, require_keys
 
 STUCK_S: Final = 120.0
@@ -97,6 +97,7 @@ class MonitorServer(Collector):
                 for of, row in rows.items():
                     gauge.add_metric([of], row[name])
                 yield gauge
+        yield from drift_metrics(cast(Mapping[str, object], status.get("drift", {})))
         model = GaugeMetricFamily("wirebert_monitor_model", "1; the model by its hash.", labels=["sha256"])
         model.add_metric([str(status.get("model_sha256", ""))], 1)
         yield model

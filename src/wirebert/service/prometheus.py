@@ -1,8 +1,8 @@
 """Prometheus metrics of the service, by `prometheus_client`, in a separate registry."""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Final, final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, cast, final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,13 +14,48 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Variable of `prometheus_client`: the folder in which processes of one service share their metrics."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the histogram's buckets."""
+_DRIFT: Final = {
+    "flows": "Flows of the last blocks that are compared with the drift reference.",
+    "moved": "Features and scores that have drifted in them.",
+    "alerts_share": "Share of alerts among them.",
+}
+_DRIFT_OF_EACH: Final = {
+    "distance": "Fraction of the flows that differ from the drift reference, of each feature and score.",
+    "absent_share": "Share of flows without the column of a feature.",
+    "unseen_share": "Share of flows with a value that training lacked.",
+}
+
+
+def drift_metrics(status: Mapping[str, object]) -> Iterable[Metric]:
+    """The gauges of `DriftWindow.status`; those that are not known yet have no value."""
+    for name, text in _DRIFT.items():
+        gauge = GaugeMetricFamily(f"wirebert_drift_{name}", text)
+        if name in status:
+            gauge.add_metric([], cast(float, status[name]))
+        yield gauge
+    for name, text in _DRIFT_OF_EACH.items():
+        gauge = GaugeMetricFamily(f"wirebert_drift_{name}", text, labels=["of"])
+        for of, value in cast(Mapping[str, float], status.get(name, {})).items():
+            gauge.add_metric([of], value)
+        yield gauge
+
+
+@final
+class _DriftCollector(Collector):
+    def __init__(self, read: Callable[[], Mapping[str, object]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return drift_metrics(self._read())
 
 
 @final
@@ -29,9 +64,14 @@ class ServiceMetrics:
 
     Args:
         gauges: name -> description and function that reads the current value.
+        drift: reads `DriftWindow.status`; None: the model has no drift reference.
     """
 
-    def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(
+        self,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        drift: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
         disable_created_metrics()  # each counter would have a second series with the time of its first value
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
@@ -63,10 +103,12 @@ class ServiceMetrics:
             for name, (text, read) in gauges.items()
         ]
         if SHARED_FOLDER in os.environ:
-            self._registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(self._registry)
+            self._registry = registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
         else:
             ProcessCollector(registry=registry)
+        if drift is not None:  # of several processes, that of the one that is asked
+            registry.register(_DriftCollector(drift))
 
     def refresh(self) -> None:
         """Read the gauges; other processes of the service see what was read last."""

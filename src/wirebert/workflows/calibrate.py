@@ -17,7 +17,9 @@ from wirebert.data.times import seconds_of
 from wirebert.decision.alert_score import log_odds
 from wirebert.decision.calibration import TINY, LogitScaling, priors_by_confusion, priors_by_likelihood
 from wirebert.decision.config import parse_prior, stated_priors
+from wirebert.decision.drift import DriftReference
 from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
+from wirebert.decision.traffic_blocks import TrafficBlocks
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.coverage import TrafficFit
@@ -64,6 +66,8 @@ def fit_alert_budget(
 ) -> Artifact:
     """The detector's artifact with a threshold that keeps alerts on these unlabelled flows within the budget.
 
+    These flows become the drift reference: the threshold is good for traffic like them.
+
     `fit` collects how well the flows fit the model.
 
     Raises:
@@ -71,14 +75,14 @@ def fit_alert_budget(
         DataError: there are no flows, too few for even one alert, or no times to compute their span from.
     """
     artifact, notes = detector.artifact, list[str]()
-    benign = artifact.classes.benign
-    if benign is None:
+    if (benign := artifact.classes.benign) is None:
         raise ConfigError(
             "calibrate needs a model that knows the benign class, found one that does not; train it with "
             "--benign CLASS"
         )
+    blocks = TrafficBlocks(artifact.tokenizer)
     probabilities, novelty, seconds, sources = _score(
-        detector, flows, fit or TrafficFit.of(detector.artifact.tokenizer, flows)
+        detector, flows, fit or TrafficFit.of(artifact.tokenizer, flows), blocks
     )
     if len(probabilities) == 0:
         raise DataError(f"{flows.name}: expected flows, found none; give more traffic")
@@ -87,16 +91,14 @@ def fit_alert_budget(
         notes.append(note)
     days = allowance.days or _days(seconds)
     allowed = _allowed(allowance, days, len(probabilities), flows.name)
-    scores = attack_scores(probabilities, artifact.classes.classes.index(benign))
+    scores = of_attack = attack_scores(probabilities, artifact.classes.classes.index(benign))
     operating = artifact.operating_point or NO_OPERATING_POINT
     if operating.alert_score is not None:
         scores = operating.alert_score.scores(scores, novelty)
     if allowance.incidents_per_day is None:
         threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
     else:
-        is_benign = np.array([name == benign for name in artifact.classes.classes])
-        likely = np.where(is_benign, -1, probabilities).argmax(axis=1)
-        names = pa.array(artifact.classes.classes, pa.string()).take(pa.array(likely, pa.int64()))
+        names = _likely_attacks(artifact, probabilities)
         keys = group_keys(_sources(sources, seconds, flows.name), names, IncidentSettings().group_by)
         threshold, num_incidents = _incident_threshold(scores, keys, seconds, int(allowed + 1e-9))
         notes.append(f"{num_incidents:,} incidents on {flows.name}")
@@ -110,13 +112,21 @@ def fit_alert_budget(
         num_days=days,
         traffic_sha256=flows.fingerprint(),
     )
-    notes.append(
-        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: "
-        f"{budget.num_alerts:,} alerts"
-    )
+    found = f"{len(scores):,} flows of {flows.name}: {num_alerts:,} alerts"
+    notes.append(f"threshold {threshold:.6g} set on {found}")
+    blocks.set_scores(of_attack, scores >= threshold)
     return replace(
-        artifact, operating_point=replace(operating, alert_budget=budget, notes=(*operating.notes, *notes))
+        artifact,
+        operating_point=replace(operating, alert_budget=budget, notes=(*operating.notes, *notes)),
+        reference=DriftReference.fit(blocks, artifact.tokenizer),
     )
+
+
+def _likely_attacks(artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"]) -> pa.Array:
+    """The most probable class of each flow that is not benign."""
+    is_benign = np.array([name == artifact.classes.benign for name in artifact.classes.classes])
+    likely = np.where(is_benign, -1, probabilities).argmax(axis=1)
+    return pa.array(artifact.classes.classes, pa.string()).take(pa.array(likely, pa.int64()))
 
 
 def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, name: str) -> float:
@@ -218,7 +228,7 @@ def _format_shares(names: tuple[str, ...], shares: Float64[np.ndarray, " classes
 
 
 def _score(
-    detector: Detector, flows: Flows, fit: TrafficFit
+    detector: Detector, flows: Flows, fit: TrafficFit, blocks: TrafficBlocks
 ) -> tuple[
     Float64[np.ndarray, "flows classes"],
     Float64[np.ndarray, " flows"],
@@ -233,6 +243,7 @@ def _score(
         block = detector.encode(table)
         fit.add(table, block)
         scores = detector.score(table, block)
+        blocks.add(scores.for_drift(block))
         probabilities.append(scores.probabilities.astype(np.float64))
         novelty.append(np.zeros(table.num_rows) if scores.novelty is None else scores.novelty)
         time_column = next((name for name in times if name in table.column_names), None)

@@ -8,13 +8,15 @@ from wirebert.data.checks.checks import check_unscored_rows
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.findings import Finding
 from wirebert.data.flows import Flows, FlowSubset
+from wirebert.decision.traffic_blocks import TrafficBlocks
 from wirebert.errors import DataError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
-from wirebert.report.columns import describe_columns
+from wirebert.report.columns import ColumnDrift, describe_columns
 from wirebert.report.report import FileUsage, Report
 from wirebert.run_folder import RunFolder
+from wirebert.workflows.drift import as_columns
 from wirebert.workflows.findings import tell as print_findings
 from wirebert.workflows.report import evaluation_report, record_evaluation
 
@@ -56,11 +58,17 @@ def evaluate_flows(
         if model is None
         else record_evaluation(model, out, data, detector, flows)
     )
+    reference, tokenizer = detector.artifact.reference, detector.artifact.tokenizer
+    detector.drift = None if reference is None else reference.new_blocks(tokenizer)
     metrics = evaluate_detector(
         detector, part, predictions, fit=fit, seed=1, num_resamples=1000, classes=classes
     )
     if metrics.num_flows == 0:
         raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
+    drift: dict[str, tuple[ColumnDrift, ...]] = {}
+    if reference is not None and isinstance(detector.drift, TrafficBlocks) and detector.drift.num_closed > 1:
+        drift[part.name] = as_columns(reference.compare(detector.drift, tokenizer))
+    detector.drift = None
     operating = detector.artifact.operating_point
     untrusted = operating.findings() if operating else ()
     found = (*fit.scored, *check_unscored_rows(profile, classes), *untrusted)
@@ -69,6 +77,6 @@ def evaluate_flows(
     return replace(
         report,
         model_sha256=detector.artifact.sha256,
-        columns=describe_columns(profile.sample.table, flows.schema, classes),
+        columns=replace(describe_columns(profile.sample.table, flows.schema, classes), drift=drift),
         data=replace(report.data, benign=classes.benign, test_usage={part.name: usage}),
     )

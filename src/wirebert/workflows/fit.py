@@ -11,12 +11,14 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import UInt64
+from jaxtyping import Float64, UInt64
 from rich.console import Console
 
 import wirebert
 from wirebert.companion_process import CompanionProcess
 from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
+from wirebert.decision.calibration import softmax
+from wirebert.decision.drift import DriftReference
 from wirebert.decision.fit import (
     MeasuredNovelty,
     NoveltyRows,
@@ -25,11 +27,16 @@ from wirebert.decision.fit import (
     fit_calibration,
     measure_novelty,
 )
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.decision.traffic_blocks import TrafficBlocks
+from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import EncodedFlows, row_hashes
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.detector import Detector, choose_device
+from wirebert.inference.coverage import count_marked, marked_tokens
+from wirebert.inference.detector import Detector, Scores, choose_device
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.config import Architecture, AttentionKernel
@@ -315,7 +322,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     )
     artifact = artifact.scaled(scaling, operating_point)
     if trained.novelty is None:
-        return artifact
+        return _with_reference(artifact, trained, data, scaling.apply(logits))
     attack_scores = None
     if run.decision.alert_score == "attack_and_novelty":
         assert classes.benign is not None, "checked before training"
@@ -325,7 +332,40 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         )
     measured = trained.novelty.result()
     operating_point = add_novelty(operating_point, measured, attack_scores, run.decision.novelty_weight)
-    return replace(artifact, operating_point=operating_point, novelty=measured.scorer)
+    artifact = replace(artifact, operating_point=operating_point, novelty=measured.scorer)
+    return _with_reference(artifact, trained, data, scaling.apply(logits))
+
+
+def _with_reference(
+    artifact: Artifact,
+    trained: TrainedModel,
+    data: PreparedData,
+    logits: Float64[np.ndarray, "valid classes"],
+) -> Artifact:
+    """The artifact with the drift reference of its validation rows, whose scaled logits these are."""
+    valid, tokenizer, row = trained.valid_flows, trained.tokenizer, 0
+    operating, blocks = artifact.operating_point or NO_OPERATING_POINT, TrafficBlocks(tokenizer)
+    is_unseen = marked_tokens(tokenizer)[1]
+    for table, rows in data.valid.blocks():
+        block = JaggedRows(valid.ids, valid.offsets[row : row + len(rows) + 1])
+        measured = None if artifact.novelty is None else extract_features(table, artifact.schema)
+        scores = Scores(
+            probabilities=softmax(logits[row : row + len(rows)]),
+            classes=artifact.classes.classes,
+            benign=artifact.classes.benign,
+            row_hashes=row_hashes(block),
+            num_truncated=0,
+            threshold=operating.threshold_at(None),
+            novelty=None
+            if artifact.novelty is None or measured is None
+            else artifact.novelty.scores(measured),
+            num_unseen=count_marked(is_unseen, block),
+            combined_alert=operating.alert_score,
+        )
+        blocks.add(scores.for_drift(block))
+        row += len(rows)
+    stride = (int(np.ptp(valid.rows)) + 1) / row if row else 1.0
+    return replace(artifact, reference=DriftReference.fit(blocks, tokenizer, stride))
 
 
 def load_trained(run: RunConfig, folder: RunFolder) -> Detector:

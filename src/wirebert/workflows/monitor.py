@@ -264,11 +264,14 @@ class _Desk:
             self._write_incidents(self._tracker.advance(self._tracker.watermark_s + now - self._read_at))
         if now - self._status_at >= 1.0 or now - self._beat_at >= self._settings.heartbeat_s:
             self._status_at = now
-            status = self._status(sources)
-            self._on_status(status)
+            status, drift = self._status(sources), self._detector.drift_status()
+            self._on_status({**status, "drift": drift})
             if now - self._beat_at >= self._settings.heartbeat_s:
                 self._beat_at = now
-                self.outputs.write_health("heartbeat", status)
+                drift = {
+                    name: value for name, value in self._detector.drift_status().items() if name in _BEAT
+                }
+                self.outputs.write_health("heartbeat", {**status, "drift": drift})
 
     def save(self, sources: Sources, *, must: bool = False) -> None:
         """Save how far everything is written, often enough to lose little work and rarely enough to cost
@@ -333,6 +336,7 @@ class _Desk:
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),
             "targets": {name: one.status for name, one in self.outputs.spools.items()},
+            "drift_moved": self._detector.drift_status().get("moved", 0),
             "model_sha256": self._context.model_sha256,
             "uptime_s": time.monotonic() - self._started,
         }
