@@ -150,7 +150,7 @@ def incident_records(
     order = np.lexsort((np.arange(len(rows)), time_s, groups))
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     parts = np.split(order, starts[1:])
-    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen))
+    table = AlertTable(chosen, columns, names, sources, time_s, _scores(chosen))
     for part in sorted(parts, key=lambda part: (time_s[part[0]], part[0])):
         yield table.record(part, str(keys[int(part[0])])), int(late[part].sum())
 
@@ -196,7 +196,7 @@ def _scores(records: pa.Table) -> Float64[np.ndarray, " flows"] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Alerts:
+class AlertTable:
     """Alerts of a block of records, with what incidents need of them."""
 
     records: pa.Table
@@ -205,6 +205,14 @@ class _Alerts:
     sources: pa.Array
     time_s: Float64[np.ndarray, " flows"]
     scores: Float64[np.ndarray, " flows"] | None
+
+    @staticmethod
+    def of(records: pa.Table, benign: str | None) -> "AlertTable":
+        """All of these verdict records."""
+        columns = flow_columns(records.column_names)
+        time_s, _ = event_times(records, float("-inf"))
+        names, sources = alert_classes(records, benign), _texts(records, columns.source)
+        return AlertTable(records, columns, names, sources, time_s, _scores(records))
 
     def record(self, rows: np.ndarray, key: str) -> IncidentRecord:
         """The flows of these rows, in order of time, added up."""
