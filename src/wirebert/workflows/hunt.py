@@ -108,6 +108,7 @@ def hunt(
     operating = detector.artifact.operating_point
     deployed = None if operating is None else operating.deployed
     benign = detector.artifact.classes.benign
+    gap_s = gap_s if seen.num_unusual else 0.0  # single flows
     suspects = (
         find_suspects(records, points, num_most, gap_s=gap_s, benign=benign, techniques=techniques)
         if records.num_rows
@@ -233,7 +234,8 @@ def _explained(detector: Detector, records: pa.Table, suspects: Sequence[Suspect
             kind = columns[name].kind
             here, there = table[name][first].as_py(), normal[name][first].as_py() if name in normal else None
             value, usual = _text(here, kind), _text(there, kind) if name in normal else ""
-            if not _is_alike(here, there):
+            is_less = columns[name].kind in (ColumnKind.COUNT, ColumnKind.RATE) and _is_less(here, there)
+            if not (_is_alike(here, there) or (is_less and detector.schema.is_context(name))):
                 about = "about " * (kind.is_numeric and usual not in ("", "none")) + usual
                 reasons.append(Reason(feature=name, what=feature_words(name), value=value, normal=about))
         evidence = (
@@ -334,6 +336,11 @@ def _is_alike(here: object, there: object) -> bool:
     if isinstance(here, int | float) and isinstance(there, int | float):
         return abs(here - there) <= max(0.05 * abs(here), 0.01)
     return here == there
+
+
+def _is_less(here: object, there: object) -> bool:
+    """Whether a number is lower than in normal traffic: few flows or failures are no reason in words."""
+    return isinstance(here, int | float) and isinstance(there, int | float) and here < there
 
 
 def suspect_rows(found: Hunt) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from wirebert.data.synthetic.campaigns import beacon, brute_force, scan
+from wirebert.data.synthetic.campaigns import calling_home, password_guessing, scanning
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.wire import Scene
 
@@ -21,7 +21,7 @@ def distinct(flows: pa.Table, name: str) -> int:
     return pc.count_distinct(flows[name]).as_py()
 
 
-@pytest.mark.parametrize("campaign", [scan, brute_force, beacon])
+@pytest.mark.parametrize("campaign", [scanning, password_guessing, calling_home])
 @pytest.mark.parametrize("count", [1, 7, 200])
 def test_a_campaign_has_as_many_flows_as_asked_for_and_the_same_by_the_same_seed(
     campaign: Callable[[Scene, int], pa.Table], count: int
@@ -33,7 +33,7 @@ def test_a_campaign_has_as_many_flows_as_asked_for_and_the_same_by_the_same_seed
 
 
 def test_scans_are_of_many_hosts_or_many_ports_by_one_source():
-    scans = [scan(scene(seed), 120) for seed in range(60)]
+    scans = [scanning(scene(seed), 120) for seed in range(60)]
     assert all(distinct(one, "source") == 1 for one in scans)
     hosts, ports = (np.array([distinct(one, name) for one in scans]) for name in ("destination", "dst_port"))
     is_icmp = np.array([one["protocol"][0].as_py() == "icmp" for one in scans])
@@ -45,7 +45,7 @@ def test_scans_are_of_many_hosts_or_many_ports_by_one_source():
 
 
 def test_scans_are_slow_and_fast_answered_and_not():
-    scans = [scan(scene(seed), 120) for seed in range(60)]
+    scans = [scanning(scene(seed), 120) for seed in range(60)]
     spans_s = [np.ptp(one["time_s"].to_numpy()) for one in scans]
     assert max(spans_s) > 100 * min(spans_s)
     failed = [
@@ -57,7 +57,7 @@ def test_scans_are_slow_and_fast_answered_and_not():
 
 def test_passwords_are_tried_over_and_over_at_few_hosts_by_flows_alike():
     for seed in range(20):
-        found = brute_force(scene(seed), 200)
+        found = password_guessing(scene(seed), 200)
         assert distinct(found, "destination") <= 6
         assert distinct(found, "dst_port") == 1
         sent = found["src_payload_bytes"].to_numpy(zero_copy_only=False)
@@ -67,7 +67,7 @@ def test_passwords_are_tried_over_and_over_at_few_hosts_by_flows_alike():
 
 def test_a_beacon_is_one_pair_or_two_with_a_period():
     for seed in range(20):
-        found = beacon(scene(seed), 100)
+        found = calling_home(scene(seed), 100)
         assert distinct(found, "destination") <= 2
         one = found.filter(pc.equal(found["destination"], found["destination"][0]))
         gaps_s = np.diff(np.sort(one["time_s"].to_numpy()))

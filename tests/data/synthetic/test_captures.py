@@ -14,7 +14,7 @@ import pytest
 
 from wirebert.data.synthetic import generate
 from wirebert.data.synthetic.captures import (
-    LABELS,
+    CAPTURED_LABELS,
     captures,
     group_calls,
     page_loads,
@@ -64,7 +64,7 @@ def test_about_half_of_the_captures_hold_an_attack(some: list[pa.Table]):
     attacked = [set(capture["label"].to_pylist()) - {"benign"} for capture in some]
     assert all(len(labels) <= 1 for labels in attacked)
     assert 6 <= sum(map(bool, attacked)) <= 19
-    assert set.union(*attacked) <= set(LABELS.values())
+    assert set.union(*attacked) <= set(CAPTURED_LABELS.values())
 
 
 @pytest.mark.parametrize("activity", [page_loads, group_calls])

@@ -48,7 +48,7 @@ class Probes(NamedTuple):
         return self.time_s, self.source, self.destination, self.port
 
 
-def scan(scene: Scene, count: int) -> pa.Table:
+def scanning(scene: Scene, count: int) -> pa.Table:
     """One source at many hosts, many ports, or both: fast or slow, blind or by a list, in any technique."""
     probes = _probes(scene, count)
     technique = scene.generator.choice(
@@ -161,7 +161,7 @@ def _opened(scene: Scene, probes: Probes, technique: str) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def brute_force(scene: Scene, count: int) -> pa.Table:
+def password_guessing(scene: Scene, count: int) -> pa.Table:
     """Passwords tried at a service: by one host or several, at one server or some, fast or slow."""
     generator = scene.generator
     names = (
@@ -198,7 +198,7 @@ def brute_force(scene: Scene, count: int) -> pa.Table:
     )
 
 
-def beacon(scene: Scene, count: int) -> pa.Table:
+def calling_home(scene: Scene, count: int) -> pa.Table:
     """An infected host, or a few, that call home by a period with some jitter; at times there is an order."""
     generator = scene.generator
     names = "https https https http http http8080 https8443 dns quic ssh mqtt_plain"

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from wirebert.data.synthetic.attacks import syn_flood
 from wirebert.data.synthetic.benign import BENIGN, strays
-from wirebert.data.synthetic.campaigns import beacon, brute_force, scan
+from wirebert.data.synthetic.campaigns import calling_home, password_guessing, scanning
 from wirebert.data.synthetic.habits import HABITS, beats
 from wirebert.data.synthetic.network import (
     FIRST_GROUP,
@@ -94,11 +94,11 @@ def _pace(generator: np.random.Generator) -> Pace:
     attack = _one(generator, CAPTURED_ATTACKS) if generator.random() < 0.5 else None
     habits = [_one(generator, HABITS) for _ in range(generator.binomial(3, 0.4))]
     period_s = log_uniform(generator, 2, 1_800)
-    if attack is beacon or beats in habits:  # long enough to see the period
+    if attack is calling_home or beats in habits:  # long enough to see the period
         seconds = max(seconds, period_s * generator.uniform(6, 30))
 
     def num_flows(activity: Callable[[Scene, int], pa.Table]) -> int:
-        if activity in (beacon, beats):
+        if activity in (calling_home, beats):
             return int(np.clip(seconds / period_s, 4, 1_500 if is_busy else 300))
         return int(log_uniform(generator, 12, 1_500 if is_busy else 300))
 
@@ -133,7 +133,7 @@ def _flows(scene: Scene, pace: Pace) -> pa.Table:
     ordinary = _among(_failing(scene, ordinary, pace.failing_fraction), pace.num_clients, "destination")
     parts = [(ordinary, "benign"), *((habit(scene, count), "benign") for habit, count in pace.habits)]
     if pace.attack is not None:
-        parts.append((pace.attack(scene, pace.num_attacks), LABELS[pace.attack]))
+        parts.append((pace.attack(scene, pace.num_attacks), CAPTURED_LABELS[pace.attack]))
     labels = pa.concat_arrays([pa.repeat(pa.scalar(label), flows.num_rows) for flows, label in parts])
     joined = pa.concat_tables([flows for flows, _ in parts]).append_column("label", labels)
     joined = _among(joined, pace.num_clients, "source")
@@ -240,18 +240,18 @@ CAPTURED_WORK: Mapping[Callable[[Scene, int], pa.Table], float] = {
 """Benign activities of captures, with the mean of their weights."""
 
 CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
-    scan: 0.42,
-    brute_force: 0.2,
-    beacon: 0.2,
+    scanning: 0.42,
+    password_guessing: 0.2,
+    calling_home: 0.2,
     slow_exfiltration: 0.08,
     syn_flood: 0.1,
 }
 """Attacks of captures with their probabilities."""
 
-LABELS: Mapping[Callable[[Scene, int], pa.Table], str] = {
-    scan: "scan",
-    brute_force: "brute_force",
-    beacon: "beacon",
+CAPTURED_LABELS: Mapping[Callable[[Scene, int], pa.Table], str] = {
+    scanning: "scan",
+    password_guessing: "brute_force",
+    calling_home: "beacon",
     slow_exfiltration: "exfiltration",
     syn_flood: "flood",
 }
