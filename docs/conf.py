@@ -44,7 +44,7 @@ html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 
 SIDEBAR = {
     "Start": ["Overview <../README>", "tutorial"],
-    "Tutorials": """tutorials/logs tutorials/research tutorials/operate python
+    "Tutorials": """tutorials/hunt tutorials/logs tutorials/research tutorials/operate python
     notebooks/first_detector""".split(),
     "How to": """howto/own_csv howto/map_columns howto/threshold howto/train_on_gpus howto/distill
     howto/deploy howto/follow_logs monitor alerts howto/notice_drift howto/share howto/reproduce""".split(),

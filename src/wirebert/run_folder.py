@@ -16,6 +16,10 @@ MANIFEST: Final = "wirebert.json"
 """Manifest of a model folder; its presence means that there is a model."""
 
 
+BUILT_IN: Final = Path(__file__).with_name("builtin")
+"""The model in the box, which the name `builtin` stands for."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of all files that one run writes."""
@@ -171,7 +175,7 @@ def open_run_folder(path: Path) -> RunFolder:
 
 
 def model_folder(path: Path, data: str | None = None, command: str = "predict") -> Path:
-    """The model folder that `path` names: itself, or the model of this run folder.
+    """The model folder that `path` names: itself, the model of this run folder, or `builtin`.
 
     Args:
         data: The other argument of the command, which may have been swapped with the model.
@@ -179,6 +183,8 @@ def model_folder(path: Path, data: str | None = None, command: str = "predict") 
     Raises:
         RunError: `data` is the model, and `path` is not.
     """
+    if str(path) == "builtin" and not path.exists():
+        return BUILT_IN
     if (path / MANIFEST).exists() or not (RunFolder(path).model / MANIFEST).exists():
         other = None if data is None else model_folder(Path(data))
         if other is not None and (other / MANIFEST).exists() and not (path / MANIFEST).exists():

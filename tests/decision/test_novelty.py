@@ -167,3 +167,29 @@ NUMBERS = (-np.inf, -3.5, -1e-30, 0.0, 1e-30, 0.5, 2.0, 1e30, np.inf)
 def test_different_rows_are_those_of_numpy_in_its_order(rows: list[tuple[float, ...]]):
     points = np.array(rows, np.float32)
     assert np.array_equal(_distinct_rows(points), np.unique(points, axis=0))
+
+
+def test_values_come_back_from_points_about_as_they_were() -> None:
+    measured = pa.table(
+        {
+            "bytes": pa.array([0.0, 12.0, 4_000.0, None] * 5),
+            "state": pa.array(["SF", "REJ", None, "SF"] * 5),
+        }
+    )
+    space = ColumnSpace.fit(measured)
+    found = space.values(space.points(measured))
+    assert found["state"].to_pylist() == measured["state"].to_pylist()
+    assert found["bytes"].is_null().to_pylist() == measured["bytes"].is_null().to_pylist()
+    known = [value for value in found["bytes"].to_pylist() if value is not None]
+    np.testing.assert_allclose(known, [0.0, 12.0, 4_000.0] * 5, rtol=0.02, atol=0.02)
+
+
+def test_the_nearest_kept_flow_is_one_that_is_kept() -> None:
+    flows, _ = points()
+    neighbours = Neighbours.fit(flows, 50, 0)
+    others = np.random.default_rng(1).normal(size=(300, 4)) * 4
+    nearest = neighbours.nearest(others)
+    np.testing.assert_allclose(
+        np.linalg.norm(others - nearest, axis=1), neighbours.distances(others), rtol=1e-4
+    )
+    assert np.isclose(nearest[:, None], neighbours.kept[None], atol=1e-4).all(axis=2).any(axis=1).all()

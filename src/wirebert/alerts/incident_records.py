@@ -151,7 +151,7 @@ def incident_records(
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     parts = np.split(order, starts[1:])
     parts.sort(key=lambda part: (time_s[part[0]], part[0]))
-    table = _Alerts(chosen, columns, names, sources, time_s, _scores(chosen), _explained(chosen))
+    table = AlertTable(chosen, columns, names, sources, time_s, _scores(chosen), _explained(chosen))
     for part, examples in zip(parts, table.examples(parts), strict=True):
         record = table.record(part, str(keys[int(part[0])]))
         record.examples = examples
@@ -205,7 +205,7 @@ def _explained(records: pa.Table) -> Bool[np.ndarray, " flows"]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Alerts:
+class AlertTable:
     """Alerts of a block of records, with what incidents need of them."""
 
     records: pa.Table
@@ -232,6 +232,14 @@ class _Alerts:
             flow["score"] = None if scores is None else float(scores[row])
         ends = np.cumsum([len(each) for each in ranked]).tolist()
         return [flows[end - len(each) : end] for each, end in zip(ranked, ends, strict=True)]
+
+    @staticmethod
+    def of(records: pa.Table, benign: str | None) -> "AlertTable":
+        """All of these verdict records."""
+        columns = flow_columns(records.column_names)
+        time_s, _ = event_times(records, float("-inf"))
+        names, sources = alert_classes(records, benign), _texts(records, columns.source)
+        return AlertTable(records, columns, names, sources, time_s, _scores(records), _explained(records))
 
     def record(self, rows: np.ndarray, key: str) -> IncidentRecord:
         """The flows of these rows, in order of time, added up."""

@@ -121,7 +121,9 @@ class IncidentTracker:
 
     def open_incidents(self) -> list[Incident]:
         """The open incidents, the most severe first, then the latest."""
-        found = [self._incident(record) for records in self._open.values() for record in records]
+        found = [
+            incident_of(record, self.techniques) for records in self._open.values() for record in records
+        ]
         return sorted(found, key=lambda incident: (-incident.severity, -incident.last_s))
 
     def add(self, records: pa.Table) -> list[IncidentEvent]:
@@ -190,7 +192,7 @@ class IncidentTracker:
 
     def _update(self, record: IncidentRecord) -> list[IncidentEvent]:
         """Tell that an incident grew: when its flows have doubled, or it became more severe."""
-        severity = self._incident(record).severity
+        severity = incident_of(record, self.techniques).severity
         if record.num_flows < 2 * record.num_told and severity <= record.severity_told:
             return []
         self.counts.updated += 1
@@ -207,34 +209,10 @@ class IncidentTracker:
     def _event(
         self, kind: Literal["opened", "updated", "closed"], record: IncidentRecord, reason: str = ""
     ) -> IncidentEvent:
-        incident = self._incident(record)
+        incident = incident_of(record, self.techniques)
         record.num_told, record.severity_told = record.num_flows, incident.severity
         record.num_events += 1
         return IncidentEvent(kind=kind, incident=incident, number=record.num_events, reason=reason)
-
-    def _incident(self, record: IncidentRecord) -> Incident:
-        """The record as it is now, in plain values."""
-        class_name = record.class_name
-        severities = [self.techniques.of(name).severity_number for name in record.classes]
-        return Incident(
-            incident_id=record.incident_id,
-            source=record.source if record.key != FOLDED else "",
-            class_name=class_name,
-            severity=max(severities),
-            first_s=record.first_s,
-            last_s=record.last_s,
-            num_flows=record.num_flows,
-            num_destinations=len(record.destinations),
-            num_ports=len(record.ports),
-            has_more_destinations=len(record.destinations) >= MAX_DISTINCT,
-            has_more_ports=len(record.ports) >= MAX_DISTINCT,
-            num_sources=max(1, len(record.sources)),
-            is_folded=record.key == FOLDED,
-            peak_score=record.peak_score,
-            joint_score=None if record.peak_score is None else -expm1(record.log_miss),
-            evidence=tuple(record.evidence),
-            examples=tuple(record.examples),
-        )
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as plain values for JSON."""
@@ -273,6 +251,31 @@ class IncidentTracker:
         for record in saved.open:
             tracker._open.setdefault(record.key, []).append(record)
         return tracker
+
+
+def incident_of(record: IncidentRecord, techniques: AttackTechniques) -> Incident:
+    """The record as it is now, in plain values."""
+    class_name = record.class_name
+    severities = [techniques.of(name).severity_number for name in record.classes]
+    return Incident(
+        incident_id=record.incident_id,
+        source=record.source if record.key != FOLDED else "",
+        class_name=class_name,
+        severity=max(severities),
+        first_s=record.first_s,
+        last_s=record.last_s,
+        num_flows=record.num_flows,
+        num_destinations=len(record.destinations),
+        num_ports=len(record.ports),
+        has_more_destinations=len(record.destinations) >= MAX_DISTINCT,
+        has_more_ports=len(record.ports) >= MAX_DISTINCT,
+        num_sources=max(1, len(record.sources)),
+        is_folded=record.key == FOLDED,
+        peak_score=record.peak_score,
+        joint_score=None if record.peak_score is None else -expm1(record.log_miss),
+        evidence=tuple(record.evidence),
+        examples=tuple(record.examples),
+    )
 
 
 @dataclass(kw_only=True, slots=True)

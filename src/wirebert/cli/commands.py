@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "watch": "wirebert.cli.report_commands:watch",
     "evaluate": "wirebert.cli.inference_commands:evaluate",
     "predict": "wirebert.cli.scoring_commands:predict",
+    "hunt": "wirebert.cli.scoring_commands:hunt",
     "monitor": "wirebert.cli.scoring_commands:monitor",
     "calibrate": "wirebert.cli.inference_commands:calibrate",
     "drift": "wirebert.cli.inference_commands:drift",

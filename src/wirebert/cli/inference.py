@@ -68,6 +68,43 @@ def add_predict(commands: Commands) -> None:
     add_verdict_options(predict)
 
 
+def add_hunt(commands: Commands) -> None:
+    """Add the command `hunt`."""
+    hunt = commands.add_parser(
+        "hunt",
+        help="rank and explain unusual hosts and flows of logs without labels",
+        description="Score logs without labels, rank hosts and groups of unusual flows, and say what is "
+        "unusual beside the nearest normal flow. Without MODEL, the model in the box is used (`builtin`), "
+        "which was trained on generated traffic alone.",
+    )
+    hunt.add_argument(
+        "places",
+        metavar="[MODEL] LOGS",
+        nargs="+",
+        help=f"first a model folder or run folder, or none; then logs, each {DATA}",
+    )
+    hunt.add_argument(
+        "--top", type=int, default=10, metavar="N", help="hosts and groups to show (default: %(default)s)"
+    )
+    hunt.add_argument(
+        "--gap",
+        type=float,
+        default=3_600.0,
+        metavar="S",
+        help="longest time between two flows of a group, in seconds (default: %(default)s)",
+    )
+    hunt.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the groups to this new file: .jsonl, which `serve --incidents FILE` shows to be marked, "
+        ".csv or .parquet",
+    )
+    _add_techniques(hunt)
+    add_fit_options(hunt)
+    add_verdict_options(hunt)
+
+
 def _add_techniques(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attack-techniques",

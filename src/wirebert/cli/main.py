@@ -29,6 +29,7 @@ from wirebert.cli.inference import (
     add_drift,
     add_evaluate,
     add_export,
+    add_hunt,
     add_monitor,
     add_predict,
     add_serve,
@@ -42,6 +43,7 @@ examples:
   wirebert demo                                        train on generated traffic, in minutes
   wirebert train flows.csv --test later.csv            train on your own labelled traffic
   wirebert predict runs/flows new.csv --out out.csv    verdicts on traffic without labels
+  wirebert hunt conn.log                               unusual hosts of a log, by the model in the box
 """
 
 
@@ -86,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         *(add_demo, _add_inspect, add_pretrain, add_train, add_distill, _add_watch, add_evaluate),
         *(
             add_predict,
+            add_hunt,
             add_monitor,
             add_calibrate,
             add_drift,

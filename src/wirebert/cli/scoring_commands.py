@@ -1,12 +1,15 @@
-"""The commands `predict`, `monitor` and `serve`, which do not import PyTorch if an export can score."""
+"""The commands `predict`, `hunt`, `monitor`, `serve`, which import no PyTorch if an export can score."""
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
+from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
@@ -24,6 +27,7 @@ from wirebert.inference.predictions import (
     predict_blocks,
 )
 from wirebert.inference.rejected_rows import rejected_rows_file
+from wirebert.run_folder import BUILT_IN
 from wirebert.service.memory import bound_heap
 from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.findings import require_no_warnings, tell
@@ -86,6 +90,45 @@ def _writer(options: argparse.Namespace, lines: ParseStats, ecs: EcsContext | No
     sink = sys.stdout.buffer
     with closing(CsvWriter(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
         yield writer
+
+
+def hunt(options: argparse.Namespace) -> None:
+    """Rank and explain what is unusual in logs without labels."""
+    from wirebert.workflows import hunt as hunting
+
+    if options.top < 1 or not options.gap > 0:
+        raise ConfigError("--top must be at least 1 and --gap above 0")
+    options.model, places = hunting.model_and_logs(options.places)
+    if options.model == BUILT_IN:
+        warn("no model was given: this is the one in the box, which was trained on generated traffic alone")
+    detector = _detector(options)
+    findings: list[Finding] = [*_threshold_findings(detector, options)]
+
+    def tables() -> Iterator[pa.Table]:
+        for place in places:
+            config = DataConfig(allow_absent=detector.allow_absent)
+            flows = open_flows(place, config, schema=detector.schema)
+            fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+            carried = tuple(column.name for column in detector.schema.features)
+            with closing(predict_blocks(detector, flows, fit, carried=carried)) as blocks:
+                yield from blocks
+            findings.extend((*fit.opened, *fit.scored))
+
+    with nullcontext() if options.out is None else open_writer(options.out) as writer:
+        found = hunting.hunt(
+            detector,
+            tables(),
+            options.top,
+            gap_s=options.gap,
+            techniques=AttackTechniques.load(options.attack_techniques),
+        )
+        if writer is not None:
+            rows = pa.Table.from_pylist(hunting.suspect_rows(found))
+            nested = ("examples", "reasons") if options.out.suffix.lower() == ".csv" else ()
+            writer.write(rows.drop_columns([name for name in nested if name in rows.column_names]))
+    tell(findings)
+    hunting.show(found, SafeConsole())
+    require_no_warnings(findings, strict=options.strict)
 
 
 def monitor(options: argparse.Namespace) -> None:

@@ -68,6 +68,11 @@ class Neighbours:
             # Computed again for the nearest one: a difference of large squares would lose a small distance.
             yield (some - self.kept[nearest]).astype(np.float64)
 
+    def nearest(self, points: Float[np.ndarray, "flows dims"]) -> Float[np.ndarray, "flows dims"]:
+        """The kept flow nearest to each flow."""
+        parts = list(self.differences(points))
+        return points - np.concatenate(parts) if parts else points
+
     @cached_property
     def _search(
         self,
@@ -162,6 +167,26 @@ class ColumnSpace:
         """A point for each flow, rounded to half precision, so that saving does not change it."""
         standard = (_dimensions(self.encoder, measured, self.logarithms) - self.means) / self.spreads
         return standard.clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.float16).astype(np.float32)
+
+    def values(self, points: Float[np.ndarray, "flows dims"]) -> dict[str, pa.Array]:
+        """About the values that lie at these points, by column; rare and new categories are null.
+
+        Points are rounded and cut at `MAX_DISTANCE`, so numbers come back with two or three digits.
+        """
+        plain = points * self.spreads + self.means
+        columns: dict[str, pa.Array] = {}
+        for start, (name, values) in zip(self.starts.tolist(), self.encoder.known, strict=True):
+            if values is None:
+                logarithms = plain[:, start].astype(np.float64)
+                numbers = (
+                    np.sign(logarithms) * np.expm1(np.abs(logarithms)) if self.logarithms else logarithms
+                )
+                columns[name] = pa.array(numbers, mask=plain[:, start + 1] > 0.5)
+            else:
+                num_levels = _num_levels(values)
+                level = plain[:, start : start + num_levels + 3].argmax(axis=1)
+                columns[name] = values.take(pa.array(level, pa.int64(), mask=level >= num_levels))
+        return columns
 
     @property
     def starts(self) -> Int64[np.ndarray, " columns"]:

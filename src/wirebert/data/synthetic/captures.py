@@ -2,7 +2,7 @@
 
 `generate` simulates one network with one level of activity. Here hosts, rate, length, failures and activities
 are drawn for each capture, over orders of magnitude, so that a count alone reveals little. About half of the
-captures contain an attack, of one kind.
+captures contain an attack, of one kind, and most contain benign habits that look like one.
 """
 
 # The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 
 from wirebert.data.synthetic.attacks import syn_flood
 from wirebert.data.synthetic.benign import BENIGN, strays
+from wirebert.data.synthetic.campaigns import calling_home, password_guessing, scanning
+from wirebert.data.synthetic.habits import HABITS, beats
 from wirebert.data.synthetic.network import (
     FIRST_GROUP,
     GROUPS,
@@ -25,14 +27,13 @@ from wirebert.data.synthetic.network import (
     Network,
     server,
 )
-from wirebert.data.synthetic.stealthy import beacon, brute_force, slow_exfiltration
+from wirebert.data.synthetic.stealthy import slow_exfiltration
+from wirebert.data.synthetic.talks import log_uniform
 from wirebert.data.synthetic.traffic import as_sensed
 from wirebert.data.synthetic.wire import (
-    PROBED_PORTS,
     Codes,
     Numbers,
     Scene,
-    any_port,
     around,
     bursts,
     connections,
@@ -61,7 +62,10 @@ class Pace(NamedTuple):
     num_clients: int
     seconds: float
     num_benign: int
+    attack: Callable[[Scene, int], pa.Table] | None
     num_attacks: int
+    habits: tuple[tuple[Callable[[Scene, int], pa.Table], int], ...]
+    """Benign look-alikes, with the number of their flows."""
     failing_fraction: float
     """Fraction of benign connections without answer."""
 
@@ -84,19 +88,37 @@ def captures(num_captures: int, seed: int) -> Iterator[pa.Table]:
 
 def _pace(generator: np.random.Generator) -> Pace:
     is_of_one_host = generator.random() < 0.3  # a single-host sensor, or a test machine
-    num_clients = 1 if is_of_one_host else round(np.exp(generator.uniform(0, np.log(NUM_CLIENTS))))
-    seconds = float(np.exp(generator.uniform(np.log(20), np.log(4 * 3_600))))
+    is_busy = generator.random() < 0.08
+    num_clients = 1 if is_of_one_host else round(log_uniform(generator, 1, NUM_CLIENTS))
+    seconds = log_uniform(generator, 20, 4 * 3_600)
+    attack = _one(generator, CAPTURED_ATTACKS) if generator.random() < 0.5 else None
+    habits = [_one(generator, HABITS) for _ in range(generator.binomial(3, 0.4))]
+    period_s = log_uniform(generator, 2, 1_800)
+    if attack is calling_home or beats in habits:  # long enough to see the period
+        seconds = max(seconds, period_s * generator.uniform(6, 30))
+
+    def num_flows(activity: Callable[[Scene, int], pa.Table]) -> int:
+        if activity in (calling_home, beats):
+            return int(np.clip(seconds / period_s, 4, 1_500 if is_busy else 300))
+        return int(log_uniform(generator, 12, 1_500 if is_busy else 300))
+
     # Flows of a client in a minute: from an idle printer to ten pages opened at once.
-    rate = np.exp(generator.uniform(np.log(0.2), np.log(120)))
-    num_benign = int(np.clip(num_clients * rate * seconds / 60, 20, 600))
-    is_attacked = generator.random() < 0.5
+    rate = log_uniform(generator, 0.2, 120)
     return Pace(
         num_clients=num_clients,
         seconds=seconds,
-        num_benign=num_benign,
-        num_attacks=int(np.exp(generator.uniform(np.log(12), np.log(300)))) * is_attacked,
+        num_benign=int(np.clip(num_clients * rate * seconds / 60, 20, 3_000 if is_busy else 600)),
+        attack=attack,
+        num_attacks=0 if attack is None else num_flows(attack),
+        habits=tuple((habit, num_flows(habit)) for habit in habits),
         failing_fraction=float(generator.beta(0.6, 14)),
     )
+
+
+def _one(
+    generator: np.random.Generator, chances: Mapping[Callable[[Scene, int], pa.Table], float]
+) -> Callable[[Scene, int], pa.Table]:
+    return list(chances)[generator.choice(len(chances), p=list(chances.values()))]
 
 
 def _flows(scene: Scene, pace: Pace) -> pa.Table:
@@ -107,25 +129,22 @@ def _flows(scene: Scene, pace: Pace) -> pa.Table:
     # Misconfigured hosts probe rarely: many unanswered probes by one host would be a scan.
     counts[list(CAPTURED_WORK).index(strays)] = generator.binomial(pace.num_benign, 0.004)
     activities = zip(CAPTURED_WORK, counts.tolist(), strict=True)
-    parts = [(activity(scene, count), "benign") for activity, count in activities]
-    ordinary = pa.concat_tables([flows for flows, _ in parts if flows.num_rows])
-    parts = [(_failing(scene, ordinary, pace.failing_fraction), "benign")]
-    if pace.num_attacks:
-        attack = list(CAPTURED_ATTACKS)[generator.choice(len(CAPTURED_ATTACKS), p=_CHANCES)]
-        parts.append((attack(scene, pace.num_attacks), CAPTURED_ATTACKS[attack]))
+    ordinary = pa.concat_tables([activity(scene, count) for activity, count in activities if count])
+    ordinary = _among(_failing(scene, ordinary, pace.failing_fraction), pace.num_clients, "destination")
+    parts = [(ordinary, "benign"), *((habit(scene, count), "benign") for habit, count in pace.habits)]
+    if pace.attack is not None:
+        parts.append((pace.attack(scene, pace.num_attacks), CAPTURED_LABELS[pace.attack]))
     labels = pa.concat_arrays([pa.repeat(pa.scalar(label), flows.num_rows) for flows, label in parts])
     joined = pa.concat_tables([flows for flows, _ in parts]).append_column("label", labels)
-    joined = _among(joined, pace.num_clients)
+    joined = _among(joined, pace.num_clients, "source")
     return joined.take(pc.sort_indices(joined.column("time_s"))).combine_chunks()
 
 
-def _among(flows: pa.Table, num_clients: int) -> pa.Table:
-    """The flows, with a few clients as the source of all client flows."""
-    for name in ("source", "destination"):
-        hosts = flows.column(name).to_numpy()
-        hosts = np.where(hosts < NUM_CLIENTS, hosts % num_clients, hosts)
-        flows = flows.set_column(flows.column_names.index(name), name, pa.array(hosts))
-    return flows
+def _among(flows: pa.Table, num_clients: int, end: str) -> pa.Table:
+    """The flows, with a few clients in the place of all."""
+    hosts = flows.column(end).to_numpy()
+    hosts = np.where(hosts < NUM_CLIENTS, hosts % num_clients, hosts)
+    return flows.set_column(flows.column_names.index(end), end, pa.array(hosts))
 
 
 def _failing(scene: Scene, flows: pa.Table, fraction: float | int) -> pa.Table:
@@ -150,7 +169,7 @@ def page_loads(scene: Scene, count: int) -> pa.Table:
         scene, count, mean_size=int(generator.integers(4, 40)), gap_s=generator.uniform(0.02, 0.6)
     )
     source = one_each(scene, page, np.arange(NUM_CLIENTS))
-    port = np.where(share_of(scene, page, generator.random() * 0.5), 80, 443)
+    port = np.where(share_of(scene, page, generator.random() * 0.3), 80, 443)
     is_name = generator.random(count) < 0.3
     pages = _picked(~is_name, time_s, source, popular_outside(scene, count), port)
     is_quic = (generator.random(len(pages.time_s)) < 0.15) & (pages.port == 443)
@@ -198,81 +217,11 @@ def group_calls(scene: Scene, count: int) -> pa.Table:
     )
 
 
-def spread(scene: Scene, count: int) -> pa.Table:
-    """One source at many hosts: knocks that fail and, where somebody answers, a word or a request."""
-    generator = scene.generator
-    campaign, time_s = _campaigns(scene, count)
-    ports = np.concatenate([PROBED_PORTS, [80, 80, 443, 25, 8080]])
-    port = one_each(scene, campaign, ports)
-    if generator.random() < 0.2:  # a few ports of each host
-        port = generator.choice(generator.choice(ports, 4), count)
-    destination = generator.integers(0, FIRST_GROUP, count)
-    source = _source(scene, campaign)
-    # Blind knocking finds few hosts, a list of hosts that were there yesterday finds most of them.
-    is_blind = generator.random() < 0.5
-    open_fraction = generator.beta(0.5, 4) if is_blind else generator.uniform(0.4, 0.98)
-    return _met(scene, _Ends(time_s, source, destination, port), open_fraction)
-
-
-def sweep(scene: Scene, count: int) -> pa.Table:
-    """One source at many ports of one host."""
-    generator = scene.generator
-    campaign, time_s = _campaigns(scene, count)
-    destination = one_each(scene, campaign, np.arange(NUM_CLIENTS, FIRST_GROUP))
-    service_ports = generator.choice(np.concatenate([PROBED_PORTS, np.arange(20, 1_100)]), count)
-    port = np.where(generator.random(count) < generator.random(), service_ports, any_port(generator, count))
-    ends = _Ends(time_s, _source(scene, campaign), destination, port)
-    return _met(scene, ends, generator.beta(0.7, 5))
-
-
 class _Ends(NamedTuple):
     time_s: Numbers
     source: Codes
     destination: Codes
     port: Codes
-
-
-def _met(scene: Scene, ends: _Ends, open_fraction: float) -> pa.Table:
-    """What knocks of one capture come to: all campaigns of it meet hosts alike."""
-    generator = scene.generator
-    refused = generator.random()  # some networks drop, others refuse
-    states = {"S0": 1 - refused, "REJ": refused}
-    is_open = generator.random(len(ends.port)) < open_fraction
-    opened, closed = _picked(is_open, *ends), _picked(~is_open, *ends)
-    missed = knocks(scene, *closed, states)
-    if generator.random() < 0.4:  # half-open: leave as soon as somebody answers
-        return pa.concat_tables([missed, knocks(scene, *opened, {"RSTO": 0.9, "SF": 0.1})])
-    services = {80: "http", 8080: "http", 443: "ssl", 22: "ssh", 25: "smtp", 445: "smb", 3389: "rdp"}
-    speaks = generator.random() < 0.7
-    names = np.array([services.get(port, "") if speaks else "" for port in opened.port.tolist()], np.str_)
-    mean_sent, mean_received = around(generator, 2, 600, 1.2) * speaks
-    return pa.concat_tables(
-        [
-            missed,
-            connections(
-                scene,
-                *opened,
-                service=texts(names),
-                duration_s=_near(scene, opened, 0.3),
-                sent=around(generator, len(opened.port), mean_sent, 0.3),
-                received=_near(scene, opened, mean_received),
-            ),
-        ]
-    )
-
-
-def _campaigns(scene: Scene, count: int) -> tuple[Codes, Numbers]:
-    generator = scene.generator
-    gap_s = float(np.exp(generator.uniform(np.log(0.003), np.log(5))))
-    return bursts(scene, count, mean_size=count, gap_s=gap_s)
-
-
-def _source(scene: Scene, campaign: Codes) -> Codes:
-    """Attackers from outside, or clients with benign flows too."""
-    inside = one_each(scene, campaign, np.arange(NUM_CLIENTS))
-    return np.where(
-        share_of(scene, campaign, 0.65), inside, one_each(scene, campaign, scene.network.attackers)
-    )
 
 
 def _picked(chosen: np.ndarray, *columns: np.ndarray) -> _Ends:
@@ -290,14 +239,19 @@ CAPTURED_WORK: Mapping[Callable[[Scene, int], pa.Table], float] = {
 }
 """Benign activities of captures, with the mean of their weights."""
 
-CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
-    spread: "scan",
-    sweep: "scan",
-    brute_force: "brute_force",
-    beacon: "beacon",
+CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
+    scanning: 0.42,
+    password_guessing: 0.2,
+    calling_home: 0.2,
+    slow_exfiltration: 0.08,
+    syn_flood: 0.1,
+}
+"""Attacks of captures with their probabilities."""
+
+CAPTURED_LABELS: Mapping[Callable[[Scene, int], pa.Table], str] = {
+    scanning: "scan",
+    password_guessing: "brute_force",
+    calling_home: "beacon",
     slow_exfiltration: "exfiltration",
     syn_flood: "flood",
 }
-"""Attacks of captures, and their labels."""
-
-_CHANCES = np.array([0.4, 0.2, 0.1, 0.1, 0.1, 0.1])

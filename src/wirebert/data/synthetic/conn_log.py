@@ -44,10 +44,17 @@ HISTORIES: Mapping[str, str] = {
     "S1": "ShADad",
     "OTH": "Dd",
     "SH": "SF",
+    "S2": "ShADadF",
+    "S3": "ShADadf",
+    "RSTOS0": "SR",
+    "RSTRH": "^hr",
+    "SHR": "^hf",
 }
 """State of a TCP connection -> what was seen of it."""
 
-_HEADER_BYTES = {"tcp": 52, "udp": 28, "icmp": 28}
+_HEADER_BYTES = {"udp": 28, "icmp": 28}
+_TCP_HEADER_BYTES = ((60, 52), (60, 52), (52, 40), (48, 40), (44, 40), (40, 40))
+"""Bytes of headers of the first packet and of later ones, by what sends them; a reset has 40."""
 _HEADER = (
     "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n"
     f"#fields\t{chr(9).join(CONN_LOG_FIELDS)}\n#types\t{chr(9).join(CONN_LOG_FIELDS.values())}\n"
@@ -77,8 +84,17 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
         packets = _numbers(columns[f"{side}_packets"])
         content = np.nan_to_num(_numbers(columns[f"{side}_payload_bytes"]))
         headers = np.array([_HEADER_BYTES.get(name, 20) for name in protocol.to_pylist()])
+        host = columns[f"{side}_ip"].dictionary_encode()
+        first, later = np.array(_TCP_HEADER_BYTES)[
+            generator.integers(0, len(_TCP_HEADER_BYTES), len(host.dictionary))[host.indices.to_numpy()]
+        ].T
+        if side == "dst":
+            first = np.where(pc.equal(columns["conn_state"], "REJ"), 40, first)
+        tcp_bytes = np.where(packets > 0, first + later * (packets - 1), 0)
         sides[f"{end}_pkts"] = _whole(packets)
-        sides[f"{end}_ip_bytes"] = _whole(content + headers * packets)
+        sides[f"{end}_ip_bytes"] = _whole(
+            content + np.where(pc.equal(protocol, "tcp"), tcp_bytes, headers * packets)
+        )
     has_two = _numbers(columns["src_packets"]) + _numbers(columns["dst_packets"]) > 1
     measured_s = _numbers(columns["duration_s"])
     answer_s = 0.03 * np.exp(1.5 * generator.standard_normal(len(measured_s)))

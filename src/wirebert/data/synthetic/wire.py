@@ -32,6 +32,11 @@ FLAGS = {
     "S1": "SAP",
     "OTH": "AP",
     "SH": "SF",
+    "S2": "SAPF",
+    "S3": "SAPF",
+    "RSTOS0": "SR",
+    "RSTRH": "SAR",
+    "SHR": "SAF",
 }
 _STATES = tuple(FLAGS)
 _S0, _REJ = _STATES.index("S0"), _STATES.index("REJ")
