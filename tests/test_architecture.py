@@ -27,6 +27,7 @@ ROOMS: Sequence[str] = """
     config
     cluster
     inference
+    unsupervised
     training
     baselines
     decision
@@ -144,7 +145,8 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.monitor
-    workflows.pretraining_report
+    workflows.learning_report
+    report.learning
     workflows.typed_rows
 """.split()
 

@@ -12,12 +12,12 @@ from wirebert.comparison.compare import run_comparison
 from wirebert.comparison.jobs import default_jobs
 from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
-    PretrainConfig,
+    LearnConfig,
     RunConfig,
     find_recipe,
     read_toml,
     recipe_for,
-    resolve_pretraining,
+    resolve_learning,
     resolve_run,
     sets_classes,
     write_run,
@@ -38,7 +38,7 @@ from wirebert.training.interruption import sigterm_as_exception
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
 from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.fit import run_worker
-from wirebert.workflows.pretrain import fit_masked
+from wirebert.workflows.learn import learn
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 from wirebert.workflows.train import train as train_detector
@@ -96,7 +96,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a detector, distil one or pretrain a model, or resume an interrupted run."""
+    """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
     with init_process_group(os.environ) as group:
         if not group.communicator.is_main:
             with sigterm_as_exception():
@@ -109,9 +109,9 @@ def train(options: argparse.Namespace) -> None:
 
 def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
     recipe = _find_recipe(options)
-    if options.command == "pretrain":
-        run = _described_pretraining(options, recipe)
-        name = f"pretrain-{default_name(run.rows[0])}"
+    if options.command == "learn":
+        run = _described_learning(options, recipe)
+        name = f"learn-{default_name(run.rows[0])}"
     elif options.command == "distill":
         run = _described_student(options, recipe)
         name = f"{default_name(run.train)}-{Path(run.model.size).stem}"
@@ -122,7 +122,7 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
-        _fit(run, folder, console, group, strict=getattr(options, "strict", False))  # not of `pretrain`
+        _fit(run, folder, console, group, strict=getattr(options, "strict", False))  # not of `learn`
 
 
 def _find_recipe(options: argparse.Namespace) -> Path | None:
@@ -163,7 +163,7 @@ def _described(
         given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
     start: Path | None = getattr(options, "init_from", None)  # not an option of every command
     if start is not None:
-        load_artifact(start, pretrained=True)
+        load_artifact(start)
         given["model"] = {"init_from": str(start.absolute())}
     if options.test:
         given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
@@ -199,20 +199,20 @@ def _described_student(options: argparse.Namespace, recipe: Path | None) -> RunC
     return run
 
 
-def _described_pretraining(options: argparse.Namespace, recipe: Path | None) -> PretrainConfig:
-    """The pretraining run that data, recipe and options describe."""
+def _described_learning(options: argparse.Namespace, recipe: Path | None) -> LearnConfig:
+    """The run without labels that data, recipe and options describe."""
     given: dict[str, object] = {
         "data": given_options(options, *COLUMN_OPTIONS),
         **given_options(options, "seed"),
     }
     if options.data:
         given["rows"] = [data if data == "-" else str(Path(data).absolute()) for data in options.data]
-    run = resolve_pretraining(recipe, options.overrides, given)
+    run = resolve_learning(recipe, options.overrides, given)
     if not run.rows or "-" in run.rows:
         raise ConfigError(
-            "pretraining data cannot be `-`, as training reads it more than once; save it to a file"
+            "the traffic cannot be `-`, as learning reads it more than once; save it to a file"
             if run.rows
-            else "no training data: pass files, folders or patterns to `wirebert pretrain`"
+            else "no traffic: pass files, folders or patterns to `wirebert learn`"
         )
     return run
 
@@ -228,9 +228,9 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
         )
     folder = open_run_folder(options.resume)
     with locked(folder):
-        is_pretraining = "rows" in read_toml(folder.run_toml)
-        if is_pretraining != (options.command == "pretrain"):
-            command = "pretrain" if is_pretraining else "train"
+        is_learning = "rows" in read_toml(folder.run_toml)
+        if is_learning != (options.command == "learn"):
+            command = "learn" if is_learning else "train"
             raise RunError(
                 f"{folder.path}: this is a run of `wirebert {command}`, not of `wirebert {options.command}`; "
                 f"continue it with `wirebert {command} --resume {folder.path}`"
@@ -241,24 +241,24 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
                 f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its metrics"
             )
             return
-        resolve = resolve_pretraining if is_pretraining else resolve_run
+        resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
         _fit(resolve(folder.run_toml), folder, console, group, strict=strict)
 
 
 def _fit(
-    run: RunConfig | PretrainConfig,
+    run: RunConfig | LearnConfig,
     folder: RunFolder,
     console: Console,
     group: ProcessGroup = SINGLE_PROCESS,
     *,
     strict: bool = False,
 ) -> None:
-    command = "pretrain" if isinstance(run, PretrainConfig) else "train"
+    command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
         with sigterm_as_exception():
-            if isinstance(run, PretrainConfig):
-                fit_masked(run, folder, console, group)
+            if isinstance(run, LearnConfig):
+                learn(run, folder, console, group)
                 return
             report = train_detector(run, folder, console, group)
     except KeyboardInterrupt as stop:

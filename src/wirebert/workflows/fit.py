@@ -14,7 +14,7 @@ from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
-from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
+from wirebert.config import LearnConfig, RunConfig, write_run
 from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -47,7 +47,7 @@ from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import RunLog, show_distillation
 
-STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` continues"
+STOP = "Ctrl-C saves and stops; `wirebert {}` continues"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class TrainingJob:
 
 
 def run_training(
-    run: RunConfig | PretrainConfig,
+    run: RunConfig | LearnConfig,
     folder: RunFolder,
     model: DistilBert,
     tokenizer: FlowTokenizer,
@@ -80,15 +80,16 @@ def run_training(
     group: ProcessGroup = SINGLE_PROCESS,
     masking: Masking | None = None,
     soft: SoftTargets | None = None,
+    resume: str | None = None,
 ) -> TrainingResult:
     """Train the model in place, from the newest checkpoint if there is one; it ends with its best weights.
 
     Args:
         masking: Input changes of a masked-token model; None for a classifier, whose features are corrupted.
         soft: The teacher's probabilities for the training flows.
+        resume: What continues an interrupted run after `wirebert`; None: `train --resume FOLDER`.
     """
     corruption = masking or Corruption.of(tokenizer, run.training)
-    command = "pretrain" if masking else "train"
     if group.communicator.size > 1:
         assert train_flows.folder is not None
         assert valid_flows.folder is not None
@@ -110,7 +111,11 @@ def run_training(
     with (
         MetricsLog(folder.metrics) as log,
         display(
-            console, os.environ, title=str(folder.path), hint=STOP.format(command, folder.path), past=past
+            console,
+            os.environ,
+            title=str(folder.path),
+            hint=STOP.format(resume or f"train --resume {folder.path}"),
+            past=past,
         ) as screen,
         open_trackers(run.training.trackers, folder.path, settings_to_dict(run), [log, screen]) as sinks,
         ResourceSampler([log, screen, *sinks], folder.path, num_threads=run.training.threads) as sampler,
@@ -228,9 +233,9 @@ def train_model(
     )
 
 
-def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
+def resolve_auto(run: RunConfig, folder: RunFolder, *, num_flows: int, width: int) -> RunConfig:
     """The run with the settings that depend on data and model resolved, and saved to run.toml."""
-    # A model of `wirebert pretrain` is as small as one from scratch; 5e-5 is for models of the hub.
+    # A model of wirebert learns as one from scratch does; 5e-5 is for models of the hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     if training.threads is None:
