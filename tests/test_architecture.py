@@ -145,8 +145,8 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.monitor
+    workflows.learn
     workflows.learning_report
-    report.learning
     workflows.typed_rows
 """.split()
 

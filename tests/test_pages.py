@@ -20,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIALS = (*(f"docs/tutorials/{name}.md" for name in ("logs", "research", "operate")), "docs/python.md")
+EXECUTED = (*TUTORIALS, "docs/howto/no_labels.md")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
@@ -80,7 +81,12 @@ def execute(page: str, folder: Path, python: str, *, done: str = "", tiny: str =
     script = script.replace(done, ":").replace("8080", str(free_port()))
     shim = folder / "bin" / "wirebert"
     shim.parent.mkdir()
-    more = f'[ "$1" = train ] && set -- "$@" {tiny}\n' if tiny else ""
+    without_labels = re.sub(r"--set evaluation\.\S+", "", tiny)
+    more = (
+        f'[ "$1" = train ] && set -- "$@" {tiny}\n[ "$1" = learn ] && set -- "$@" {without_labels}\n'
+        if tiny
+        else ""
+    )
     shim.write_text(f'#!/bin/bash\n{more}exec {shlex.quote(python)} -m wirebert "$@"\n', encoding="utf-8")
     shim.chmod(0o755)
     environment = {**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"}
@@ -124,7 +130,7 @@ def work_folder(tmp_path: Path, trained: Path, traffic: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # a dozen processes, on a machine that may be busy
-@pytest.mark.parametrize("page", TUTORIALS)
+@pytest.mark.parametrize("page", EXECUTED)
 def test_a_tutorial_runs_from_its_first_command_to_its_last(page: str, work_folder: Path, tiny: list[str]):
     printed = execute(page, work_folder, sys.executable, done=DEMO, tiny=shlex.join(tiny))
     assert '"verdict":"alert"' in printed or "logs" not in page

@@ -21,7 +21,7 @@ from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.masking_config import MaskingConfig
-from wirebert.unsupervised.config import SurprisalConfig
+from wirebert.training.surprisal_config import SurprisalConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ def test_one_half_is_where_one_percent_of_the_flows_score_as_high_and_odds_go_on
     assert abs((unusual >= 0.5).mean() - 0.01) <= 0.001
     order = np.argsort(target.scores(table))
     assert (np.diff(unusual[order]) >= -1e-12).all()
-    far = target.probabilities(np.array([[0.1, 5.0], [9.0, 5.0], [30.0, 5.0], [1e6, 5.0]]))
+    far = target.probabilities(np.array([[0.1, 5.0], [0.8, 5.0], [0.9, 5.0], [1e6, 5.0]]))
     assert (np.diff(far[:3, 1]) > 0).all()
     assert np.isfinite(far).all()
     np.testing.assert_allclose(far.sum(axis=1), 1)

@@ -108,15 +108,10 @@ def run_training(
         group.send_job(job)
         group.communicator.broadcast(model.state_dict().values())
     past = MetricsFollower(folder.metrics).new_events()
+    hint = STOP.format(resume or f"train --resume {folder.path}")
     with (
         MetricsLog(folder.metrics) as log,
-        display(
-            console,
-            os.environ,
-            title=str(folder.path),
-            hint=STOP.format(resume or f"train --resume {folder.path}"),
-            past=past,
-        ) as screen,
+        display(console, os.environ, title=str(folder.path), hint=hint, past=past) as screen,
         open_trackers(run.training.trackers, folder.path, settings_to_dict(run), [log, screen]) as sinks,
         ResourceSampler([log, screen, *sinks], folder.path, num_threads=run.training.threads) as sampler,
     ):

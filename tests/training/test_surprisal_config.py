@@ -1,7 +1,7 @@
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.unsupervised.config import SurprisalConfig
+from wirebert.training.surprisal_config import SurprisalConfig
 
 
 @pytest.mark.parametrize(
