@@ -47,7 +47,8 @@ SIDEBAR = {
     "Tutorials": """tutorials/hunt tutorials/logs tutorials/research tutorials/operate python
     notebooks/first_detector""".split(),
     "How to": """howto/own_csv howto/map_columns howto/threshold howto/train_on_gpus howto/distill
-    howto/deploy howto/follow_logs monitor alerts howto/notice_drift howto/share howto/reproduce""".split(),
+    howto/no_labels howto/deploy howto/follow_logs monitor alerts howto/notice_drift howto/share
+    howto/reproduce""".split(),
     "Reference": "cli settings api formats verdicts glossary".split(),
     "Background": """architecture scale results experiments decisions ../SECURITY ../CONTRIBUTING
     ../CHANGELOG""".split(),

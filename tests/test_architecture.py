@@ -27,6 +27,7 @@ ROOMS: Sequence[str] = """
     config
     cluster
     inference
+    unsupervised
     training
     baselines
     decision
@@ -147,8 +148,9 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.monitor
+    workflows.learn
+    workflows.learning_report
     workflows.train_on_cluster
-    workflows.pretraining_report
     workflows.typed_rows
 """.split()
 

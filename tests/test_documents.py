@@ -178,12 +178,13 @@ def settings_tables(settings: Any, section: str, note: str = "") -> Iterator[str
 
 
 def render_settings_reference() -> str:
-    """The page docs/settings.md: every setting of training and, where they differ, of pretraining."""
-    from wirebert.config import PretrainConfig, RunConfig
+    """The page docs/settings.md: every setting of training and, where they differ, of `learn`."""
+    from wirebert.config import LearnConfig, RunConfig
 
-    only_pretraining = "Settings of `wirebert pretrain` only.\n\n"
-    masking = settings_tables(PretrainConfig().masking, "masking", only_pretraining)
-    return "\n".join([SETTINGS_INTRODUCTION, *settings_tables(RunConfig(), ""), *masking])
+    only_learn = "Settings of `wirebert learn` only.\n\n"
+    masking = settings_tables(LearnConfig().masking, "masking", only_learn)
+    surprisal = settings_tables(LearnConfig().surprisal, "surprisal", only_learn)
+    return "\n".join([SETTINGS_INTRODUCTION, *settings_tables(RunConfig(), ""), *masking, *surprisal])
 
 
 def test_the_settings_page_is_what_the_dataclasses_say(request: pytest.FixtureRequest):
@@ -241,11 +242,11 @@ def settings_of(settings: Any, prefix: str = "") -> Iterator[str]:
 
 def test_every_setting_that_replaced_another_exists():
     """The table at the head of docs/experiments.md, whose entries keep the old names."""
-    from wirebert.config import PretrainConfig, RunConfig
+    from wirebert.config import LearnConfig, RunConfig
 
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     table = page.partition("## Renamed settings")[2].partition("## ")[0]
-    settings = {name for kind in (RunConfig, PretrainConfig) for name in settings_of(kind())}
+    settings = {name for kind in (RunConfig, LearnConfig) for name in settings_of(kind())}
     renamed = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)`", table, re.MULTILINE)
     assert len(renamed) > 20
     for old, new in renamed:

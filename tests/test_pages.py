@@ -23,6 +23,7 @@ TUTORIALS = (
     *(f"docs/tutorials/{name}.md" for name in ("hunt", "logs", "research", "operate")),
     "docs/python.md",
 )
+EXECUTED = (*TUTORIALS, "docs/howto/no_labels.md")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
@@ -83,7 +84,12 @@ def execute(page: str, folder: Path, python: str, *, done: str = "", tiny: str =
     script = (script.replace(done, ":") if done else script).replace("8080", str(free_port()))
     shim = folder / "bin" / "wirebert"
     shim.parent.mkdir()
-    more = f'[ "$1" = train ] && set -- "$@" {tiny}\n' if tiny else ""
+    without_labels = re.sub(r"--set evaluation\.\S+", "", tiny)
+    more = (
+        f'[ "$1" = train ] && set -- "$@" {tiny}\n[ "$1" = learn ] && set -- "$@" {without_labels}\n'
+        if tiny
+        else ""
+    )
     shim.write_text(f'#!/bin/bash\n{more}exec {shlex.quote(python)} -m wirebert "$@"\n', encoding="utf-8")
     shim.chmod(0o755)
     environment = {**os.environ, "PATH": f"{shim.parent}:{os.environ['PATH']}"}
@@ -127,7 +133,7 @@ def work_folder(tmp_path: Path, trained: Path, traffic: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # a dozen processes, on a machine that may be busy
-@pytest.mark.parametrize("page", TUTORIALS)
+@pytest.mark.parametrize("page", EXECUTED)
 def test_a_tutorial_runs_from_its_first_command_to_its_last(page: str, work_folder: Path, tiny: list[str]):
     done = "" if "hunt" in page else DEMO
     printed = execute(page, work_folder, sys.executable, done=done, tiny=shlex.join(tiny))

@@ -22,11 +22,11 @@ from wirebert.evaluation.test_ledger import read_ledger
 from wirebert.inference.artifact import load_artifact
 from wirebert.inference.follow_state import read_state
 from wirebert.model.config import read_architecture
+from wirebert.report.learning import read_learning
 from wirebert.report.report import read_json
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.telemetry.events import MetricsFollower, read_metrics
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.workflows.pretraining_report import read_pretraining
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "wirebert"
@@ -238,7 +238,7 @@ PARSED: dict[str, Callable[[Path], object]] = {
     "run.toml": read_toml,
     "schema.toml": read_schema,
     "report.json": read_json,
-    "pretraining/report.json": read_pretraining,
+    "learning/report.json": read_learning,
     "metrics.jsonl": lambda path: MetricsFollower(path).new_events(),
     "old/metrics.jsonl": read_metrics,
     "inputs.json": lambda path: check_inputs(RunFolder(path.parent), "a"),

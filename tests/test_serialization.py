@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.config import ComparisonConfig, EvaluationConfig, PretrainConfig, RunConfig
+from wirebert.config import ComparisonConfig, EvaluationConfig, LearnConfig, RunConfig
 from wirebert.data.config import DataConfig
 from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
@@ -20,6 +20,7 @@ from wirebert.serialization import from_builtins, merge, settings_from_dict, set
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.masking_config import MaskingConfig
+from wirebert.training.surprisal_config import SurprisalConfig
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
@@ -141,7 +142,9 @@ def test_whole_numbers_are_fractions_and_one_text_is_a_list_of_one() -> None:
     assert isinstance(inner.share, float)
 
 
-@pytest.mark.parametrize("owner", [*SECTIONS.values(), MaskingConfig, RunConfig, PretrainConfig])
+@pytest.mark.parametrize(
+    "owner", [*SECTIONS.values(), MaskingConfig, SurprisalConfig, RunConfig, LearnConfig]
+)
 def test_every_setting_says_what_it_is(owner: type) -> None:
     """A string stands under each field: its meaning, its unit, its range. A section speaks for itself."""
     body = cast(ast.ClassDef, ast.parse(inspect.getsource(owner)).body[0]).body
@@ -154,7 +157,9 @@ def test_every_setting_says_what_it_is(owner: type) -> None:
             )
 
 
-@pytest.mark.parametrize("owner", [*SECTIONS.values(), MaskingConfig, RunConfig, PretrainConfig])
+@pytest.mark.parametrize(
+    "owner", [*SECTIONS.values(), MaskingConfig, SurprisalConfig, RunConfig, LearnConfig]
+)
 def test_settings_are_frozen_and_may_all_be_left_out(owner: type) -> None:
     assert owner.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]  # dataclasses have it
     for part in fields(cast(Any, owner)):

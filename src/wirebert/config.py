@@ -21,6 +21,7 @@ from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.masking_config import MaskingConfig
+from wirebert.training.surprisal_config import SurprisalConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,33 +134,46 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig:
-    """Everything that determines the outcome of one pretraining."""
+class LearnConfig:
+    """Everything that determines what `wirebert learn` makes of unlabelled traffic."""
 
     rows: tuple[str, ...] = ()
     """Data, labelled or not: files, folders or globs. The first one determines the schema."""
 
     seed: int = 1
-    """Random seed for the split, initial weights, order of flows, masks and every other draw."""
+    """Random seed for initial weights, order of flows, masks and every other draw."""
 
     data: DataConfig = field(default_factory=DataConfig)
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    surprisal: SurprisalConfig = field(default_factory=SurprisalConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
         if self.training.reweights_classes:
             raise ConfigError(
-                "training.class_weights must be none in pretraining, which has no classes, "
-                f"got {self.training.class_weights!r}"
+                f"training.class_weights must be none without labels, got {self.training.class_weights!r}"
             )
-        if self.data.split == "leave_attack_out":
-            raise ConfigError("data.split must not depend on labels in pretraining, got leave_attack_out")
+        if self.data.split not in ("random", "time"):
+            raise ConfigError(
+                f"data.split must be left out: later flows set the thresholds, got {self.data.split}"
+            )
+        for name in ("prior", "logit_offsets"):
+            if getattr(self.decision, name):
+                raise ConfigError(f"decision.{name} must be left out, as no class has labels")
 
 
-AnyRun = TypeVar("AnyRun", RunConfig, PretrainConfig)
+LEARN_DEFAULTS: Final[Mapping[str, object]] = {
+    "model": {"size": "mini"},
+    "data": {"valid_fraction": 0.2},
+    "decision": {"alert_score": "attack_and_novelty", "novelty_weight": 2.0},
+}
+"""Where `wirebert learn` has other defaults than the sections. `mini` scores on a CPU what a sensor sees."""
+
+AnyRun = TypeVar("AnyRun", RunConfig, LearnConfig)
 
 
 def _check_seed(seed: int) -> None:
@@ -182,15 +196,15 @@ def resolve_run(
     return _resolve(RunConfig, recipe, overrides, given, inherited)
 
 
-def resolve_pretraining(
+def resolve_learning(
     recipe: Path | None = None,
     overrides: Iterable[str] = (),
     given: Mapping[str, object] | None = None,
     *,
     inherited: Mapping[str, object] | None = None,
-) -> PretrainConfig:
-    """The pretraining from a recipe, then overrides, then command-line options; see `resolve_run`."""
-    return _resolve(PretrainConfig, recipe, overrides, given, inherited)
+) -> LearnConfig:
+    """What `wirebert learn` runs, from a recipe, then overrides, then command-line options."""
+    return _resolve(LearnConfig, recipe, overrides, given, {**LEARN_DEFAULTS, **(inherited or {})})
 
 
 def _resolve(
@@ -266,8 +280,8 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"recipe {path}: expected TOML, found an error: {error}") from error
 
 
-def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
-    """Write the resolved run with a comment on each setting; `resolve_run`/`resolve_pretraining` read it."""
+def write_run(run: RunConfig | LearnConfig, path: Path) -> None:
+    """Write the resolved run with a comment on each setting; `resolve_run`/`resolve_learning` read it."""
     write_atomic(path, settings_to_toml(run).encode("utf-8", "surrogateescape"))
 
 

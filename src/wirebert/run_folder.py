@@ -86,6 +86,11 @@ class RunFolder:
         """Predictions of the model's teacher, if it has one."""
         return RunFolder(self.path / "teacher")
 
+    @property
+    def pretraining(self) -> "RunFolder":
+        """Metrics and checkpoints of the masked language model that `wirebert learn` trains first."""
+        return RunFolder(self.path / "pretraining")
+
     def predictions(self, split: str) -> Path:
         """Class probabilities of every evaluated flow of a split."""
         return self.path / "predictions" / f"{split}.parquet"
@@ -97,11 +102,13 @@ class RunFolder:
         """
         shutil.rmtree(self.encoded, ignore_errors=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.path / "pretraining" / "checkpoints", ignore_errors=True)
 
     @property
     def has_trained(self) -> bool:
         """Whether training has begun, so that the folder is worth keeping."""
-        return self.metrics.exists() and self.metrics.stat().st_size > 0
+        written = (self.metrics, self.path / "pretraining" / self.metrics.name)
+        return any(metrics.exists() and metrics.stat().st_size > 0 for metrics in written)
 
     @property
     def is_finished(self) -> bool:

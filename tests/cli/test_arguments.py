@@ -37,7 +37,7 @@ finally:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "pretrain", "distill", "compare"])
+@pytest.mark.parametrize("command", ["train", "learn", "distill", "compare"])
 def test_short_options_set_settings_and_the_last_one_counts(command: str):
     given = ["--set", "training.epochs=9", "--epochs", "2", "--lr", "1e-4", "--batch-size", "64"]
     options = build_parser().parse_args([command, "x", *given])

@@ -480,7 +480,7 @@ def test_a_reader_that_leaves_early_is_no_error(trained: Path, traffic: Path) ->
     assert [line for line in message.splitlines() if "untrusted_threshold" not in line] == []
 
 
-@pytest.mark.parametrize("command", ["train", "pretrain"])
+@pytest.mark.parametrize("command", ["train", "learn"])
 @pytest.mark.parametrize("setting", ["training.device=cuda", "training.precision=tf32"])
 def test_what_the_machine_lacks_is_told_before_anything_is_read(
     command: str,

@@ -33,7 +33,7 @@ def test_a_run_that_starts_from_scratch_or_from_another_kind_of_model_keeps_no_t
     assert pretrained_tokenizer(resolve_run(given={"model": {"init_from": str(tmp_path)}})) is None
 
 
-def test_rows_pretrained_on_without_a_label_get_the_one_that_is_named(tmp_path: Path):
+def test_rows_learned_from_without_a_label_get_the_one_that_is_named(tmp_path: Path):
     tokenizer = tokenizer_of(without_label(tmp_path / "bare.csv"))
     config = DataConfig(label="label", benign="normal")
     flows = open_flows(write(tmp_path / "full.csv"), config, schema=tokenizer.schema)
@@ -43,10 +43,8 @@ def test_rows_pretrained_on_without_a_label_get_the_one_that_is_named(tmp_path: 
     assert [column.name for column in found.schema.features] == ["proto", "bytes"]
 
 
-def test_a_feature_of_pretraining_can_not_become_the_label(tmp_path: Path):
+def test_a_feature_of_the_start_model_can_not_become_the_label(tmp_path: Path):
     tokenizer = tokenizer_of(write(tmp_path / "full.csv"))
     flows = open_flows(tmp_path / "full.csv", DataConfig(label="proto"), schema=tokenizer.schema)
-    with pytest.raises(
-        SchemaError, match=r"difference at 'proto'; pretrain with the same --label and --drop"
-    ):
+    with pytest.raises(SchemaError, match=r"difference at 'proto'; use the same --label and --drop for both"):
         align_schema(flows, tokenizer)

@@ -10,7 +10,7 @@ from wirebert.errors import ConfigError
 COMMANDS: Final[Mapping[str, str]] = {
     "demo": "wirebert.cli.training_commands:demo",
     "inspect": "wirebert.cli.inspect_command:inspect",
-    "pretrain": "wirebert.cli.training_commands:train",
+    "learn": "wirebert.cli.training_commands:train",
     "train": "wirebert.cli.training_commands:train",
     "distill": "wirebert.cli.training_commands:train",
     "watch": "wirebert.cli.report_commands:watch",

@@ -34,7 +34,7 @@ from wirebert.cli.inference import (
     add_predict,
     add_serve,
 )
-from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
+from wirebert.cli.training import add_compare, add_demo, add_distill, add_learn, add_train
 from wirebert.errors import Terminated, UserError
 from wirebert.run_folder import model_folder
 
@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wirebert {wirebert.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for add in (
-        *(add_demo, _add_inspect, add_pretrain, add_train, add_distill, _add_watch, add_evaluate),
+        *(add_demo, _add_inspect, add_learn, add_train, add_distill, _add_watch, add_evaluate),
         *(
             add_predict,
             add_hunt,

@@ -10,11 +10,11 @@ from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.comparison_terminal import print_comparison
+from wirebert.report.learning import print_learning, read_learning
 from wirebert.report.redact import redacted
 from wirebert.report.report import read_json
 from wirebert.report.tables import as_csv, as_latex
 from wirebert.run_folder import RunFolder, open_run_folder
-from wirebert.workflows.pretraining_report import read_pretraining, show_pretraining
 from wirebert.workflows.report import draw_page, show_report
 from wirebert.workflows.watch import watch_run
 
@@ -33,9 +33,9 @@ def report(options: argparse.Namespace) -> None:
         return
     if len(options.runs) == 1:
         folder = RunFolder(options.runs[0])
-        pretraining = read_pretraining(folder.report_json)
-        if pretraining is not None and options.out is None:
-            show_pretraining(pretraining, folder, console)
+        learned = read_learning(folder.report_json)
+        if learned is not None and options.out is None:
+            print_learning(learned, console)
             return
         run_report, out = read_json(folder.report_json), options.out
         if options.redact:

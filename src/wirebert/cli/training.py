@@ -47,33 +47,31 @@ def add_train(commands: Commands) -> None:
     add_run_options(train)
     add_strict(train)
     train.add_argument(
-        "--init-from",
+        "--from",
         type=Path,
         metavar="MODEL",
         dest="init_from",
-        help="initialise from a pretrained model (RUN/model of `wirebert pretrain`), with its tokenizer and "
-        "schema",
+        help="start from a model of wirebert, such as one of `wirebert learn`, with its tokenizer and schema",
     )
     _add_run_folder(train)
     _add_cluster(train)
 
 
-def add_pretrain(commands: Commands) -> None:
-    """Add the command `pretrain`."""
-    pretrain = commands.add_parser(
-        "pretrain",
-        help="pretrain a model on unlabelled traffic",
-        description="Pretrain a model on traffic without labels: features are masked, and the model learns "
-        "to predict them. `wirebert train DATA --init-from RUN/model` trains a detector from it. Leave out "
-        "files that you will test on; each use of a file is recorded in the test ledger of the folder.",
+def add_learn(commands: Commands) -> None:
+    """Add the command `learn`."""
+    learn = commands.add_parser(
+        "learn",
+        help="learn a detector of unusual flows from unlabelled traffic",
+        description="Learn what is normal in traffic without labels, and write a detector of unusual flows: "
+        "its thresholds are set on the latest flows. `wirebert train DATA --from RUN/model` trains a "
+        "detector of named attacks from it. Leave out files that you will test on; each use of a file is "
+        "recorded in the test ledger of the folder.",
     )
-    pretrain.add_argument(
-        "data", metavar="DATA", nargs="*", help=f"{DATA}; the first one determines the schema"
-    )
-    add_column_options(pretrain)
-    add_recipe_options(pretrain)
-    add_setting_options(pretrain)
-    _add_run_folder(pretrain)
+    learn.add_argument("data", metavar="DATA", nargs="*", help=f"{DATA}; the first one determines the schema")
+    add_column_options(learn)
+    add_recipe_options(learn)
+    add_setting_options(learn)
+    _add_run_folder(learn)
 
 
 def _add_run_folder(parser: argparse.ArgumentParser) -> None:

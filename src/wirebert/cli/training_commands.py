@@ -11,12 +11,12 @@ from rich.console import Console
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
 from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import (
-    PretrainConfig,
+    LearnConfig,
     RunConfig,
     find_recipe,
     read_toml,
     recipe_for,
-    resolve_pretraining,
+    resolve_learning,
     resolve_run,
     sets_classes,
     write_run,
@@ -38,7 +38,7 @@ from wirebert.training.interruption import sigterm_as_exception
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
 from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.fit import run_worker
-from wirebert.workflows.pretrain import fit_masked
+from wirebert.workflows.learn import learn
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 from wirebert.workflows.train import train as train_detector
@@ -97,7 +97,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a detector, distil one or pretrain a model, or resume an interrupted run."""
+    """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
     _cluster(options)  # what is missing is told before anything is read
     with init_process_group(os.environ) as group:
         if not group.communicator.is_main:
@@ -112,9 +112,9 @@ def train(options: argparse.Namespace) -> None:
 def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
     recipe = _find_recipe(options)
     batch = batch_of_all(group.communicator.size)
-    if options.command == "pretrain":
-        run = _described_pretraining(options, recipe, batch)
-        name = f"pretrain-{default_name(run.rows[0])}"
+    if options.command == "learn":
+        run = _described_learning(options, recipe, batch)
+        name = f"learn-{default_name(run.rows[0])}"
     elif options.command == "distill":
         run = _described_student(options, recipe, batch)
         name = f"{default_name(run.train)}-{Path(run.model.size).stem}"
@@ -126,7 +126,7 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
-        strict = getattr(options, "strict", False)  # not of `pretrain`
+        strict = getattr(options, "strict", False)  # not of `learn`
         _fit(run, folder, console, group, strict=strict, cluster=_cluster(options))
 
 
@@ -137,7 +137,7 @@ def batch_of_all(num_processes: int) -> dict[str, object]:
     return {"training": {"batch_size": num_processes * TrainConfig().batch_size}}
 
 
-def tell_batch(run: RunConfig | PretrainConfig, num_processes: int, console: Console) -> None:
+def tell_batch(run: RunConfig | LearnConfig, num_processes: int, console: Console) -> None:
     """Print the batch of several GPUs, if it is their default."""
     if batch_of_all(num_processes) == {"training": {"batch_size": run.training.batch_size}}:
         one = TrainConfig().batch_size
@@ -187,7 +187,7 @@ def _described(
         given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
     start: Path | None = getattr(options, "init_from", None)  # not an option of every command
     if start is not None:
-        load_artifact(start, pretrained=True)
+        load_artifact(start)
         given["model"] = {"init_from": str(start.absolute())}
     if options.test:
         given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
@@ -225,22 +225,22 @@ def _described_student(
     return run
 
 
-def _described_pretraining(
+def _described_learning(
     options: argparse.Namespace, recipe: Path | None, defaults: Mapping[str, object]
-) -> PretrainConfig:
-    """The pretraining run that data, recipe and options describe."""
+) -> LearnConfig:
+    """The run without labels that data, recipe and options describe."""
     given: dict[str, object] = {
         "data": given_options(options, *COLUMN_OPTIONS),
         **given_options(options, "seed"),
     }
     if options.data:
         given["rows"] = [data if data == "-" else str(Path(data).absolute()) for data in options.data]
-    run = resolve_pretraining(recipe, options.overrides, given, inherited=defaults)
+    run = resolve_learning(recipe, options.overrides, given, inherited=defaults)
     if not run.rows or "-" in run.rows:
         raise ConfigError(
-            "pretraining data cannot be `-`, as training reads it more than once; save it to a file"
+            "the traffic cannot be `-`, as learning reads it more than once; save it to a file"
             if run.rows
-            else "no training data: pass files, folders or patterns to `wirebert pretrain`"
+            else "no traffic: pass files, folders or patterns to `wirebert learn`"
         )
     return run
 
@@ -256,9 +256,9 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
         )
     folder = open_run_folder(options.resume)
     with locked(folder):
-        is_pretraining = "rows" in read_toml(folder.run_toml)
-        if is_pretraining != (options.command == "pretrain"):
-            command = "pretrain" if is_pretraining else "train"
+        is_learning = "rows" in read_toml(folder.run_toml)
+        if is_learning != (options.command == "learn"):
+            command = "learn" if is_learning else "train"
             raise RunError(
                 f"{folder.path}: this is a run of `wirebert {command}`, not of `wirebert {options.command}`; "
                 f"continue it with `wirebert {command} --resume {folder.path}`"
@@ -269,7 +269,7 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
                 f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its metrics"
             )
             return
-        resolve = resolve_pretraining if is_pretraining else resolve_run
+        resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
         _fit(resolve(folder.run_toml), folder, console, group, strict=strict, cluster=_cluster(options))
 
@@ -290,7 +290,7 @@ def _cluster(options: argparse.Namespace) -> RayCluster | None:
 
 
 def _fit(
-    run: RunConfig | PretrainConfig,
+    run: RunConfig | LearnConfig,
     folder: RunFolder,
     console: Console,
     group: ProcessGroup = SINGLE_PROCESS,
@@ -298,11 +298,11 @@ def _fit(
     strict: bool = False,
     cluster: RayCluster | None = None,
 ) -> None:
-    command = "pretrain" if isinstance(run, PretrainConfig) else "train"
+    command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
         with sigterm_as_exception():
-            if isinstance(run, PretrainConfig):
-                fit_masked(run, folder, console, group)
+            if isinstance(run, LearnConfig):
+                learn(run, folder, console, group)
                 return
             if cluster is None:
                 report = train_detector(run, folder, console, group)

@@ -27,7 +27,7 @@ from wirebert.decision.calibration import (
 )
 from wirebert.decision.config import DecisionConfig, logit_offsets_of, stated_priors
 from wirebert.decision.novelty import NoveltyScorer
-from wirebert.decision.operating_point import CalibrationSummary, OperatingPoint
+from wirebert.decision.operating_point import NO_OPERATING_POINT, CalibrationSummary, OperatingPoint
 from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES, Threshold, attack_scores, fit_threshold
 
@@ -115,6 +115,15 @@ def _attack_thresholds(
     scores = attack_scores(probabilities, benign_id)
     num_distinct = len(np.unique(row_hashes[~is_attack]))
     return tuple(fit_threshold(scores, is_attack, rate, num_distinct) for rate in FALSE_POSITIVE_RATES)
+
+
+def unlabelled_operating_point(
+    scores: Float64[np.ndarray, " flows"], num_distinct: int, config: DecisionConfig
+) -> OperatingPoint:
+    """Thresholds of the scores of unlabelled flows: the share of these that score as high is the target."""
+    thresholds = _benign_thresholds(scores, num_distinct)
+    rate = _default_rate(thresholds) if config.alert_fpr is None else config.alert_fpr
+    return replace(NO_OPERATING_POINT, thresholds=thresholds, alert_fpr=rate)
 
 
 def _default_rate(thresholds: tuple[Threshold, ...]) -> float:

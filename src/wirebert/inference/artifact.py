@@ -91,7 +91,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A saved detector; without classes, a pretrained model to train detectors from."""
+    """A saved detector."""
 
     architecture: Architecture
     weights: Weights
@@ -164,28 +164,23 @@ def write_card(folder: Path, card: str) -> None:
     (folder / "README.md").write_text(escape_control_chars(card), encoding="utf-8")
 
 
-def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
+def load_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, every file checked first.
-
-    `pretrained` requests the output of `wirebert pretrain`: a masked language model without classes.
 
     If a process was killed while it replaced the folder, the previous one is loaded.
 
     Raises:
         ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert
-            wrote it, or it is a pretrained model and not a detector, or the reverse.
+            wrote it, or it has no classes.
     """
     if not folder.exists() and previous_folder(folder).is_dir():
         folder = previous_folder(folder)
     manifest = _read_manifest(folder)
     _check_files(folder, manifest["files"])
-    if bool(manifest["classes"].get("classes")) == pretrained:
+    if not manifest["classes"].get("classes"):
         raise ArtifactError(
-            f"{folder}: expected a model of `wirebert pretrain`, found a trained detector; pass the folder "
-            "of a pretrained model"
-            if pretrained
-            else f"{folder}: expected a detector, found a pretrained model, which has no classes yet; "
-            f"train it with `wirebert train DATA --init-from {folder}`"
+            f"{folder}: expected a detector, found a model without classes, which an earlier wirebert wrote; "
+            "make a detector from the same traffic with `wirebert learn`"
         )
     try:
         config = cast(dict[str, Any], read_json_file(folder / "config.json"))
@@ -230,15 +225,6 @@ _UNREADABLE = (
     *(SafetensorError, UserError),
 )
 """What a parser raises on content of another form."""
-
-
-def is_pretrained(folder: Path) -> bool:
-    """Whether the model in `folder` is a pretrained one, which has no classes.
-
-    Raises:
-        ArtifactError: there is no model, or its manifest is damaged.
-    """
-    return not _read_manifest(folder)["classes"].get("classes")
 
 
 def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, object]) -> Path:
@@ -389,7 +375,7 @@ def _check_files(folder: Path, files: Mapping[str, object]) -> None:
 def _check_shape(folder: Path, architecture: Architecture, manifest: Mapping[str, Any]) -> None:
     """Raise an ArtifactError unless the weights have the size of the architecture, before they are read."""
     size, least = manifest["files"][_WEIGHTS]["size_bytes"], 4 * architecture.num_parameters
-    if manifest["classes"].get("classes") and not least <= size <= least + _MAX_OTHER_BYTES:
+    if not least <= size <= least + _MAX_OTHER_BYTES:
         raise damaged(
             folder / "config.json",
             f"it describes {architecture.num_parameters:,} weights, and {_WEIGHTS} has {size:,} bytes",

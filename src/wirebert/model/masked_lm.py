@@ -72,6 +72,9 @@ class MaskedHead(nn.Module):
     ) -> Float[Tensor, "M V"]:
         """Token logits at the masked positions, from the states after the last block."""
         places_M = self.places(ids, num_rows).clamp(max=ids.numel() - 1)
-        asked_MD = hidden.flatten(0, -2).index_select(0, places_M)
-        guess_MD = self.vocab_layer_norm(F.gelu(self.vocab_transform(asked_MD)))
+        guess_MD = self.guess(hidden.flatten(0, -2).index_select(0, places_M))
         return F.linear(guess_MD, words, self.vocab_bias)
+
+    def guess(self, asked: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
+        """The transformed states at masked positions; a token's logit is the product with its embedding."""
+        return self.vocab_layer_norm(F.gelu(self.vocab_transform(asked)))

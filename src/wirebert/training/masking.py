@@ -91,17 +91,26 @@ class Masking:
         random = np.random.Generator(np.random.PCG64(seed))
         num_rows = len(rows.offsets) - 1
         row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
+        is_chosen = self._choose_features(num_rows, random)
+        return self.mask(rows, is_chosen, self._choose_pieces(rows, row_of, random))
+
+    def mask(
+        self, rows: JaggedRows, is_chosen: Bool[np.ndarray, "B S"], is_piece_chosen: Bool[np.ndarray, " T"]
+    ) -> JaggedRows:
+        """Copies of the rows with these features and these pieces masked."""
+        num_rows = len(rows.offsets) - 1
+        row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
         slot_of = self.token_slots[rows.ids]
         is_feature = slot_of >= 0
-        is_chosen = self._choose_features(num_rows, random)
-        is_masked = self._choose_pieces(rows, row_of, random)
+        is_masked = is_piece_chosen.copy()
         is_masked[is_feature] = is_chosen[row_of[is_feature], slot_of[is_feature]]
         ids = rows.ids.astype(self.dtype)
         ids[is_masked] += self.num_tokens
         if not self.omits_most_frequent:
             return JaggedRows(ids, rows.offsets)
-        is_chosen[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
-        added_rows, added_slots = np.nonzero(is_chosen)
+        is_added = is_chosen.copy()
+        is_added[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
+        added_rows, added_slots = np.nonzero(is_added)
         added = (self.default_ids[added_slots] + self.num_tokens).astype(self.dtype)
         together = np.concatenate([ids, added]), np.concatenate([row_of, added_rows])
         return assemble(*together, num_rows, self.max_length)

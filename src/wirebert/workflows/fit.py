@@ -16,7 +16,7 @@ from rich.console import Console
 
 import wirebert
 from wirebert.companion_process import CompanionProcess
-from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
+from wirebert.config import LearnConfig, RunConfig, write_run
 from wirebert.decision.calibration import softmax
 from wirebert.decision.drift import DriftReference
 from wirebert.decision.fit import (
@@ -64,7 +64,7 @@ from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import RunLog, show_distillation
 
-STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` continues"
+STOP = "Ctrl-C saves and stops; `wirebert {}` continues"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ class TrainingJob:
 
 
 def run_training(
-    run: RunConfig | PretrainConfig,
+    run: RunConfig | LearnConfig,
     folder: RunFolder,
     model: DistilBert,
     tokenizer: FlowTokenizer,
@@ -97,15 +97,16 @@ def run_training(
     group: ProcessGroup = SINGLE_PROCESS,
     masking: Masking | None = None,
     soft: SoftTargets | None = None,
+    resume: str | None = None,
 ) -> TrainingResult:
     """Train the model in place, from the newest checkpoint if there is one; it ends with its best weights.
 
     Args:
         masking: Input changes of a masked-token model; None for a classifier, whose features are corrupted.
         soft: The teacher's probabilities for the training flows.
+        resume: What continues an interrupted run after `wirebert`; None: `train --resume FOLDER`.
     """
     corruption = masking or Corruption.of(tokenizer, run.training)
-    command = "pretrain" if masking else "train"
     if group.communicator.size > 1:
         assert train_flows.folder is not None
         assert valid_flows.folder is not None
@@ -124,11 +125,10 @@ def run_training(
         group.send_job(job)
         group.communicator.broadcast(model.state_dict().values())
     past = MetricsFollower(folder.metrics).new_events()
+    hint = STOP.format(resume or f"train --resume {folder.path}")
     with (
         MetricsLog(folder.metrics) as log,
-        display(
-            console, os.environ, title=str(folder.path), hint=STOP.format(command, folder.path), past=past
-        ) as screen,
+        display(console, os.environ, title=str(folder.path), hint=hint, past=past) as screen,
         open_trackers(run.training.trackers, folder.path, settings_to_dict(run), [log, screen]) as sinks,
         ResourceSampler([log, screen, *sinks], folder.path, num_threads=run.training.threads) as sampler,
     ):
@@ -286,9 +286,9 @@ def has_companions(config: TrainConfig) -> bool:
     return choose_training_device(config).type != "cpu"
 
 
-def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
+def resolve_auto(run: RunConfig, folder: RunFolder, *, num_flows: int, width: int) -> RunConfig:
     """The run with the settings that depend on data and model resolved, and saved to run.toml."""
-    # A model of `wirebert pretrain` is as small as one from scratch; 5e-5 is for models of the hub.
+    # A model of wirebert learns as one from scratch does; 5e-5 is for models of the hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     if training.threads is None:
@@ -322,7 +322,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     )
     artifact = artifact.scaled(scaling, operating_point)
     if trained.novelty is None:
-        return _with_reference(artifact, trained, data, scaling.apply(logits))
+        return with_reference(artifact, trained.valid_flows, data, scaling.apply(logits))
     attack_scores = None
     if run.decision.alert_score == "attack_and_novelty":
         assert classes.benign is not None, "checked before training"
@@ -333,17 +333,17 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     measured = trained.novelty.result()
     operating_point = add_novelty(operating_point, measured, attack_scores, run.decision.novelty_weight)
     artifact = replace(artifact, operating_point=operating_point, novelty=measured.scorer)
-    return _with_reference(artifact, trained, data, scaling.apply(logits))
+    return with_reference(artifact, trained.valid_flows, data, scaling.apply(logits))
 
 
-def _with_reference(
+def with_reference(
     artifact: Artifact,
-    trained: TrainedModel,
+    valid: EncodedFlows,
     data: PreparedData,
     logits: Float64[np.ndarray, "valid classes"],
 ) -> Artifact:
     """The artifact with the drift reference of its validation rows, whose scaled logits these are."""
-    valid, tokenizer, row = trained.valid_flows, trained.tokenizer, 0
+    tokenizer, row = artifact.tokenizer, 0
     operating, blocks = artifact.operating_point or NO_OPERATING_POINT, TrafficBlocks(tokenizer)
     is_unseen = marked_tokens(tokenizer)[1]
     for table, rows in data.valid.blocks():

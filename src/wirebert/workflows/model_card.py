@@ -46,6 +46,26 @@ def model_card(artifact: Artifact, report: Report | None = None) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def learned_card(artifact: Artifact, split: str) -> str:
+    """The card of a detector that `wirebert learn` made of unlabelled traffic."""
+    sections = [
+        f"---\n{_metadata(artifact, None).to_yaml()}\n---",
+        f"# {_title(artifact, None)}",
+        "A DistilBERT that scores how unusual network flows are, one token per feature, under the schema "
+        f"{_code(artifact.schema.name)} ({len(artifact.schema.features)} features). It was trained without "
+        "labels: its class `unusual` is a rank among the flows that it learned from, and no probability of "
+        "an attack.",
+        _use(artifact),
+        _alerts(artifact),
+        "## Limits\n\n"
+        "- Unusual is not malicious, and an attack that looks like the traffic it learned from is not found. "
+        "Review the first alerts before you act on them.\n"
+        "- It knows one network at one time. Run `wirebert learn` again, or `wirebert calibrate`, when the "
+        f"traffic changes.\n- {_cell(split)}",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
 def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
     splits = {} if report is None else report.splits
     results = [

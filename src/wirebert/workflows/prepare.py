@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wirebert.config import PretrainConfig, RunConfig
+from wirebert.config import LearnConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.folders import with_rows
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.progress import progress_bar
-from wirebert.data.schema.schema import ColumnKind
-from wirebert.data.splits import split_rows
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.data.splits import RowSplit, split_rows
 from wirebert.decision.config import require_classes
 from wirebert.encoding.store import (
     EncodedFlows,
@@ -70,6 +70,8 @@ class PreparedData:
     """The teacher, if there is one; it determines columns and classes."""
     unlabelled: tuple[FlowSubset, ...] = ()
     """Rows without a label, trained on the teacher's predictions only."""
+    schema: FlowSchema | None = None
+    """The schema to save with a model where it is another than that of the rows: with labels, unread here."""
 
     @property
     def evaluated(self) -> tuple[FlowSubset, ...]:
@@ -114,7 +116,7 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
     return TrainingRows(parsed, tokenizer, teacher)
 
 
-def encoded_folder(run: RunConfig | PretrainConfig, folder: RunFolder) -> Path:
+def encoded_folder(run: RunConfig | LearnConfig, folder: RunFolder) -> Path:
     """Folder of typed rows, tokenizer and encoded flows of a run: `encoded`, or `data.cache`."""
     return folder.encoded if run.data.cache is None else Path(run.data.cache)
 
@@ -149,12 +151,14 @@ def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
         )
 
 
-def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: ClassMap) -> PreparedData:
-    """The rows of each split; without classes, as in pretraining, all rows count as one class."""
+def split_data(
+    run: RunConfig | LearnConfig, parsed: ParsedFlows, classes: ClassMap, split: RowSplit | None = None
+) -> PreparedData:
+    """The rows of each split (None: the one of `run.data`); without classes all rows count as one class."""
     flows, profile = parsed.flows, parsed.profile
     class_ids = profile.class_ids(classes) if classes.classes else np.zeros(profile.num_rows, np.int64)
     split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
-    split = split_rows(flows, profile, class_ids, run.data, split_seed)
+    split = split or split_rows(flows, profile, class_ids, run.data, split_seed)
     return PreparedData(
         flows=flows,
         fingerprint=parsed.fingerprint,
@@ -173,7 +177,7 @@ def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: Cl
     )
 
 
-def fit_tokenizer(run: RunConfig | PretrainConfig, data: PreparedData, cache: Path) -> FlowTokenizer:
+def fit_tokenizer(run: RunConfig | LearnConfig, data: PreparedData, cache: Path) -> FlowTokenizer:
     """The tokenizer fitted on the training rows, or reused from an earlier run on the same content.
 
     A run that starts from a pretrained model keeps its tokenizer, and a student that of its teacher.
@@ -194,7 +198,7 @@ def encode(
 ) -> EncodedFlows:
     """The part's rows as memory-mapped token ids on disk, reused if the same content was encoded before.
 
-    Without classes, as in pretraining, every row has class 0. The `unlabelled` rows follow, without a class.
+    Without classes every row has class 0. The `unlabelled` rows follow, without a class.
     """
     label = part.flows.require_label() if data.classes.classes else None
 

@@ -1,6 +1,6 @@
-"""Tokenizer and schema of a pretrained model, which a training takes over along with the weights.
+"""Tokenizer and schema of an earlier model, which a training takes over along with the weights.
 
-The embedding of `src_bytes:q17` stands for the values of that bin in pretraining. A newly fitted tokenizer
+The embedding of `src_bytes:q17` stands for the values of that bin in that model. A newly fitted tokenizer
 would have other bins under the same names.
 """
 
@@ -14,33 +14,29 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.inference.artifact import MANIFEST, is_pretrained, load_artifact
+from wirebert.inference.artifact import MANIFEST, load_artifact
 
 
 def is_wirebert_model(start: str) -> bool:
-    """Whether `model.init_from` names a folder that `wirebert pretrain` wrote.
-
-    Raises:
-        ArtifactError: the folder is damaged.
-    """
-    return (Path(start) / MANIFEST).is_file() and is_pretrained(Path(start))
+    """Whether `model.init_from` names a model folder of wirebert."""
+    return (Path(start) / MANIFEST).is_file()
 
 
 def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
-    """The tokenizer of the pretrained model in `model.init_from`; None without one: the run fits a tokenizer.
+    """The tokenizer of the model of wirebert in `model.init_from`; None: the run fits one.
 
     Raises:
-        ArtifactError: the pretrained model is damaged.
+        ArtifactError: the model is damaged.
         ConfigError: a setting asks for another tokenizer.
     """
     folder = Path(run.model.init_from)
     if not is_wirebert_model(run.model.init_from):
         return None
-    tokenizer = load_artifact(folder, pretrained=True).tokenizer
+    tokenizer = load_artifact(folder).tokenizer
     if run.encoding not in (EncodingConfig(), tokenizer.config):
         raise ConfigError(
             f"{folder} brings its tokenizer, so the settings of section encoding must be left as they are, "
-            "got another value; pretrain with them"
+            "got another value; make that model with them"
         )
     if run.data.schema not in (None, tokenizer.schema.name):
         raise ConfigError(
@@ -54,11 +50,11 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     """The flows, opened under the tokenizer's schema, with the label and benign class that the settings name.
 
     Raises:
-        SchemaError: a column is a feature here but not in pretraining, or the reverse.
+        SchemaError: a column is a feature here but not of the model, or the reverse.
     """
     config, schema = flows.config, flows.schema
     if config.label is not None:
-        if config.label not in schema.names:  # rows that were pretrained on had no label
+        if config.label not in schema.names:  # rows that were learned from had no label
             label = Column(name=config.label, kind=ColumnKind.LABEL, is_feature=False)
             columns = tuple(column for column in schema.columns if column.kind is not ColumnKind.LABEL)
             schema = replace(schema, columns=(*columns, label), label_map={}, benign=None)
@@ -71,8 +67,8 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     differing = _features(schema) ^ _features(tokenizer.schema)
     if differing:
         raise SchemaError(
-            f"{flows.name}: expected the features of the pretrained model, found a difference at "
-            f"{min(differing)!r}; pretrain with the same --label and --drop"
+            f"{flows.name}: expected the features of the model to start from, found a difference at "
+            f"{min(differing)!r}; use the same --label and --drop for both"
         )
     return replace(flows, schema=schema)
 

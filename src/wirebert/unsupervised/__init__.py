@@ -1,0 +1,1 @@
+"""What is learned without labels: how surprising each feature of a flow is, and a score from that."""
