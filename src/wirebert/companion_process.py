@@ -40,7 +40,8 @@ class CompanionProcess(Generic[Result]):
         self._result: tuple[Result] | None = None
         if not beside:
             return
-        self._connection, theirs = Pipe()
+        ours, theirs = cast("tuple[Connection[Any, Any], Connection[Any, Any]]", Pipe())
+        self._connection = ours
         # A plain program, not multiprocessing's: that would run the user's script again.
         process = subprocess.Popen(
             [
@@ -60,7 +61,7 @@ class CompanionProcess(Generic[Result]):
             start_new_session=True,  # Ctrl-C is for the training, which ends this process
         )
         theirs.close()
-        weakref.finalize(self, _end, process, self._connection)
+        weakref.finalize(self, _end, process, ours)
 
     def send(self, message: Any) -> None:
         """Pass the next message to the function."""
@@ -99,7 +100,7 @@ def run() -> None:
             os._exit(1)  # the training has ended
 
     def receive() -> Any:
-        return ForkingPickler.loads(messages.get())
+        return cast(Any, ForkingPickler).loads(messages.get())
 
     Thread(target=read, daemon=True).start()  # at once: the training must not wait for the imports
     function = getattr(import_module(sys.argv[2]), sys.argv[3])

@@ -8,6 +8,7 @@ with it, because a processor without 8-bit dot products may round differently
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -59,7 +60,8 @@ def add_default_export(folder: Path, expected: Probabilities | None = None) -> s
 def export_beside(receive: Callable[[], tuple[Path, Probabilities | None]]) -> str | None:
     """`add_default_export` in another process, with its libraries imported before the model is trained."""
     with suppress(ImportError):
-        import onnxruntime  # noqa: F401
+        for library in ("onnx", "onnxruntime"):
+            import_module(library)
     return add_default_export(*receive())
 
 

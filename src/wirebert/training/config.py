@@ -28,7 +28,8 @@ class TrainConfig:
     40 passes)."""
 
     batch_size: int = 256
-    """Flows per optimizer step, over all devices, at least 1; the last step of an epoch takes the rest."""
+    """Flows per optimizer step, over all devices, at least 1; the last step of an epoch takes the rest. The
+    commands that train take the default on each of several GPUs."""
 
     learning_rate: float | None = None
     """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width."""

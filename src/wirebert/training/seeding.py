@@ -44,7 +44,7 @@ def mix(seed: int, *numbers: int) -> int:
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed the random generators of the CPU and of this GPU.
 
-    `torch.manual_seed` would also note each call, with its traceback, for devices that are never used.
+    `torch.manual_seed` would also format the traceback of each call, for devices that are never used.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -240,7 +240,9 @@ class _AddNorm(Function):
         _keep_for_norm(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_norm_backward)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _norm_backward(ctx, *grads)
 
 
 fused_add_norm = _AddNorm.apply
@@ -319,7 +321,9 @@ class _BiasGelu(Function):
         _keep_for_gelu(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_gelu_backward)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _gelu_backward(ctx, *grads)
 
 
 fused_bias_gelu = _BiasGelu.apply

@@ -242,7 +242,9 @@ class _TileAttention(Function):
         _keep_for_backward(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _backward(ctx, *grads)
 
 
 tile_attention = _TileAttention.apply
