@@ -1,8 +1,7 @@
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import BinaryIO
 
 import pytest
@@ -68,6 +67,14 @@ def test_compressed_and_binary_input_is_awaited(pipe: tuple[BinaryIO, BinaryIO])
     assert live.path.read_bytes().endswith(b"more")
 
 
+def end(live: StandardInput, sink: BinaryIO) -> None:
+    """Close the pipe, and wait until all of it is there."""
+    sink.close()
+    deadline = time.monotonic() + 20
+    while not live.is_complete and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def test_what_is_refused_is_drained_until_its_writer_ends_or_falls_silent(pipe: tuple[BinaryIO, BinaryIO]):
     source, sink = pipe
     sink.write(b"a,b\n" * 9)
@@ -75,9 +82,9 @@ def test_what_is_refused_is_drained_until_its_writer_ends_or_falls_silent(pipe: 
     writer = Thread(target=lambda: [sink.write(b"a,b\n" * (1 << 18)) for _ in range(4)])
     writer.start()
     live.drain()
-    writer.join(5)  # more than a pipe holds was taken
-    assert not writer.is_alive()
-    assert not live.is_complete
+    writer.join(20)  # more than a pipe holds was taken
+    assert (writer.is_alive(), live.is_complete) == (False, False)
+    end(live, sink)
     assert live.size == 4 * (9 + (4 << 18))
 
 
@@ -85,18 +92,23 @@ def test_an_endless_writer_is_not_drained_for_ever(
     pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(standard_input, "REFUSED_BYTES", 1 << 20)
+    monkeypatch.setattr(standard_input, "REFUSED_WAIT_S", 60.0)
     source, sink = pipe
     sink.write(b"a,b\n" * 9)
     live = StandardInput(source, is_live=True)
 
-    def write():
-        with suppress(BrokenPipeError):
-            while True:
-                sink.write(b"a,b\n" * 1_000)
+    is_over = Event()
 
-    Thread(target=write, daemon=True).start()
+    def write():
+        while not is_over.is_set():
+            sink.write(b"a,b\n" * 1_000)
+
+    writer = Thread(target=write)
+    writer.start()
     started = time.monotonic()
     live.drain()
-    assert not live.is_complete
-    assert time.monotonic() - started < 4
-    live.stop()
+    assert time.monotonic() - started < 30
+    assert (live.is_complete, writer.is_alive()) == (False, True)
+    is_over.set()  # what it writes is still read, so it ends
+    writer.join(20)
+    end(live, sink)

@@ -67,6 +67,8 @@ def logits(tiny: tuple[Artifact, DistilBert]) -> np.ndarray:
 
 
 CLASS_IDS = np.array([NAMES.index(name) for name in traffic()["label"].to_pylist()])
+ROUNDING = 1e-5
+"""A flow scores a little differently in another batch; a threshold may be the score of a flow."""
 HOW: dict[str, Any] = {"reweights_classes": False, "seed": 0}
 
 
@@ -158,7 +160,11 @@ def test_saved_thresholds_keep_their_rate_on_the_flows_they_were_fitted_on(
     benign = scores.attack_score[CLASS_IDS == 0]
     for one in found.operating_point.thresholds:
         assert one.num_benign == len(benign)
-        assert one.num_false_positives == (benign >= one.threshold).sum() <= one.target_fpr * len(benign)
+        assert (
+            one.num_false_positives
+            == (benign > one.threshold * (1 + ROUNDING)).sum()
+            <= one.target_fpr * len(benign)
+        )
     assert scores.threshold == found.operating_point.thresholds[0].threshold
 
 
@@ -224,7 +230,7 @@ def test_novelty_is_fitted_on_training_rows_and_its_threshold_on_benign_validati
     assert novelty[is_train].max() < 0.01
     for one in found.operating_point.novelty_thresholds:
         assert one.num_benign == is_benign.sum()
-        assert one.num_false_positives == (novelty[is_benign] >= one.threshold).sum()
+        assert one.num_false_positives == (novelty[is_benign] > one.threshold * (1 + ROUNDING)).sum()
 
 
 def test_of_many_flows_only_some_are_looked_at_for_novelty(
@@ -300,7 +306,7 @@ def test_novelty_counts_in_the_alarm_score_as_often_as_asked_for(
     scores = Detector(thrice).score(traffic()).alert_score
     assert scores is not None
     for one in thrice.operating_point.thresholds:
-        assert one.num_false_positives == (scores[IS_BENIGN] >= one.threshold).sum()
+        assert one.num_false_positives == (scores[IS_BENIGN] > one.threshold * (1 + ROUNDING)).sum()
 
 
 def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flows(joined: Artifact) -> None:
@@ -309,7 +315,9 @@ def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flow
     assert scores.alert_score is not None
     for one in joined.operating_point.thresholds:
         assert one.num_benign == IS_BENIGN.sum()  # not only four for each flow that is kept
-        assert one.num_false_positives == (scores.alert_score[IS_BENIGN] >= one.threshold).sum()
+        assert (
+            one.num_false_positives == (scores.alert_score[IS_BENIGN] > one.threshold * (1 + ROUNDING)).sum()
+        )
         assert one.num_false_positives <= one.target_fpr * one.num_benign
     assert scores.threshold == joined.operating_point.thresholds[0].threshold
 
