@@ -43,7 +43,7 @@ def test_a_vertical_scan_is_ports_of_one_host():
 
 
 def test_a_horizontal_scan_is_hosts_at_a_port():
-    flows = [(i, "a", f"host{i}", 445, "SF") for i in range(200)]
+    flows = [(float(i), "a", f"host{i}", 445, "SF") for i in range(200)]
     assert described(flows) == "200 hosts port 445 in 3 min"
 
 

@@ -298,12 +298,12 @@ def test_a_file_of_another_layout_is_refused_by_a_model(
     assert "expected" in message
 
 
-def test_without_a_command_there_is_help_with_three_examples(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_there_is_help_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: wirebert")
     examples = text.partition("examples:\n")[2].strip().splitlines()
-    assert len(examples) == 3
+    assert len(examples) == 4
     parser = build_parser()
     for example in examples:
         parser.parse_args(example.split("   ")[0].split()[1:])

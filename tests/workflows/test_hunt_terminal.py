@@ -21,22 +21,19 @@ def shown(suspect: Suspect, width: int) -> str:
     return output.getvalue()
 
 
-def suspect(source: str = "10.0.0.1", **given: float) -> Suspect:
+def suspect(source: str = "10.0.0.1", first_s: float | int = 1_700_828_217.0) -> Suspect:
     incident = Incident(
-        **{
-            "incident_id": "i",
-            "source": source,
-            "class_name": "scan",
-            "severity": 47,
-            "first_s": 1_700_828_217.0,
-            "last_s": 1_700_828_218.0,
-            "num_flows": 46,
-            "num_destinations": 1,
-            "num_ports": 46,
-            "num_sources": 1 if source else 300,
-            **given,
-        }
-    )  # pyright: ignore[reportArgumentType]
+        incident_id="i",
+        source=source,
+        class_name="scan",
+        severity=47,
+        first_s=first_s,
+        last_s=first_s + 1,
+        num_flows=46,
+        num_destinations=1,
+        num_ports=46,
+        num_sources=1 if source else 300,
+    )
     reason = Reason(feature="f", what="ports the source reached in 60 s", value="46", normal="about 2")
     return Suspect(
         incident=incident, score=40.25, what="46 ports of x", num_above=40, rows=(0,), reasons=(reason,)

@@ -139,8 +139,8 @@ def find_suspects(
             rows = rows[is_above[rows]]
         record = alerts.record(rows, str(keys[rows[0]]))
         if is_shared[rows[0]]:
-            record.source, sources = "", pc.unique(alerts.sources.take(pa.array(rows)))
-            record.sources = sources.to_pylist()[:MAX_DISTINCT]
+            sources = pc.unique(alerts.sources.take(pa.array(rows))).to_pylist()
+            record.source, record.sources = "", [str(source) for source in sources[:MAX_DISTINCT]]
         suspects.append(
             Suspect(
                 incident=incident_of(record, techniques),

@@ -124,7 +124,7 @@ def hunt(options: argparse.Namespace) -> None:
         )
         if writer is not None:
             rows = pa.Table.from_pylist(hunting.suspect_rows(found))
-            nested = ("examples", "reasons") if options.out.suffix.lower() == ".csv" else ()
+            nested = ("examples", "reasons") if options.out and options.out.suffix.lower() == ".csv" else ()
             writer.write(rows.drop_columns([name for name in nested if name in rows.column_names]))
     tell(findings)
     hunting.show(found, SafeConsole())

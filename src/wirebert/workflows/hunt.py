@@ -1,6 +1,7 @@
 """`wirebert hunt`: unusual hosts and flows of logs without labels, ranked, grouped and explained."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
@@ -180,8 +181,10 @@ class _Seen:
         self.num_unusual += int(is_unusual.sum())
         source = flow_columns(table.column_names).source
         if source is not None:
-            for entry in pc.value_counts(to_texts(table[source]).fill_null("")).to_pylist():
-                self.num_flows_of[entry["values"]] += entry["counts"]
+            counted = pc.value_counts(to_texts(table[source]).fill_null(""))
+            values, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+            for name, count in zip(values, counts, strict=True):
+                self.num_flows_of[str(name)] += int(count or 0)
         chosen = np.flatnonzero(points >= 0)
         if len(chosen) < self._num_most and not self.num_unusual:
             chosen = np.sort(np.argsort(-points, kind="stable")[: self._num_most])
@@ -232,7 +235,8 @@ def _explained(detector: Detector, records: pa.Table, suspects: Sequence[Suspect
             if means[name] <= 0 or len(reasons) == NUM_REASONS:
                 break
             kind = columns[name].kind
-            here, there = table[name][first].as_py(), normal[name][first].as_py() if name in normal else None
+            here = table.column(name)[first].as_py()
+            there = normal[name][first].as_py() if name in normal else None
             value, usual = _text(here, kind), _text(there, kind) if name in normal else ""
             is_less = columns[name].kind in (ColumnKind.COUNT, ColumnKind.RATE) and _is_less(here, there)
             if not (_is_alike(here, there) or (is_less and detector.schema.is_context(name))):
