@@ -54,14 +54,15 @@ def test_an_absent_column_and_new_values_have_bins_of_their_own(
 
 
 def test_a_stretch_as_far_out_as_one_of_the_reference_is_no_drift(tokenizer: FlowTokenizer) -> None:
-    nights = [traffic(500, seed, factor=0.2 if seed % 10 < 3 else 1.0) for seed in range(40)]
+    nights = [traffic(500, seed, factor=0.2 if seed < 14 else 1.0) for seed in range(40)]
     blocks = counted(tokenizer, pa.concat_tables(nights), TrafficBlocks(tokenizer))
     reference = DriftReference.fit(blocks, tokenizer)
     assert reference is not None
-    night = compare(reference, tokenizer, traffic(1_500, 100, factor=0.2))["bytes"]
+    night = compare(reference, tokenizer, traffic(6_000, 100, factor=0.2))["bytes"]
+    assert night.p <= FALSE_ALARM_RATE  # hardly any exchange draws so many blocks of the night
     assert not night.has_moved
     assert night.distance <= night.usual
-    assert compare(reference, tokenizer, traffic(1_500, 100, factor=0.05))["bytes"].has_moved
+    assert compare(reference, tokenizer, traffic(6_000, 100, factor=0.05))["bytes"].has_moved
 
 
 def test_a_reference_survives_saving_and_is_refused_beside_another_tokenizer(

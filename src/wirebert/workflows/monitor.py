@@ -268,10 +268,7 @@ class _Desk:
             self._on_status({**status, "drift": drift})
             if now - self._beat_at >= self._settings.heartbeat_s:
                 self._beat_at = now
-                drift = {
-                    name: value for name, value in self._detector.drift_status().items() if name in _BEAT
-                }
-                self.outputs.write_health("heartbeat", {**status, "drift": drift})
+                self.outputs.write_health("heartbeat", status)
 
     def save(self, sources: Sources, *, must: bool = False) -> None:
         """Save how far everything is written, often enough to lose little work and rarely enough to cost
