@@ -54,7 +54,7 @@ def test_the_report_says_what_is_normal_and_lists_later_flows_with_reasons(learn
     report = read_learning(learned / "report.json")
     assert report is not None
     assert report.num_train + report.num_later == report.normal.num_flows == 1800
-    assert report.num_left_out == int(0.02 * report.num_train)
+    assert report.num_left_out == int(0.005 * report.num_train)
     assert "label" not in report.columns
     assert -1 <= report.correlation <= 1
     assert "latest" in report.split

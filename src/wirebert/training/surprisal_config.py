@@ -12,7 +12,7 @@ class SurprisalConfig:
     num_groups: int = 8
     """Groups of columns, each predicted from all other groups in one pass, at least 1."""
 
-    left_out_fraction: float = 0.02
+    left_out_fraction: float = 0.005
     """Fraction of the training flows, the most surprising ones, that is taken for attacks: neither the
     reference of the novelty nor the scale of the score has them, in [0, 0.5)."""
 
