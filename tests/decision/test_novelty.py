@@ -192,4 +192,5 @@ def test_the_nearest_kept_flow_is_one_that_is_kept() -> None:
     np.testing.assert_allclose(
         np.linalg.norm(others - nearest, axis=1), neighbours.distances(others), rtol=1e-4
     )
-    assert np.isclose(nearest[:, None], neighbours.kept[None], atol=1e-4).all(axis=2).any(axis=1).all()
+    is_kept = np.isclose(nearest[:, None], neighbours.kept[None], atol=1e-4).all(axis=2)
+    assert (is_kept.sum(axis=1) > 0).all()

@@ -62,7 +62,8 @@ def test_two_processes_answer_as_one_and_another_starts_for_one_that_dies(
     workers = workers_of(process)
     assert len(workers) == 2
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: ask(port, "POST", "/v1/score", BODY), range(40)))
+        asked = [pool.submit(ask, port, "POST", "/v1/score", BODY) for _ in range(40)]
+        answers = [one.result() for one in asked]
     assert {status for status, _ in answers} == {200}
     assert len({text for _, text in answers}) == 1
     _, metrics = ask(port, "GET", "/metrics")

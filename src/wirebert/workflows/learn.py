@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 
 import wirebert
 from wirebert.config import LearnConfig, write_run
+from wirebert.console import warn
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.progress import progress_bar
 from wirebert.decision.calibration import LogitScaling
@@ -35,6 +36,7 @@ from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import choose_device
+from wirebert.inference.export import add_default_export
 from wirebert.metrics.masked_lm import MaskedMetrics, column_metrics, masked_metrics
 from wirebert.model.batches import SCORE_WINDOW, score
 from wirebert.model.checkpoints import build, numpy_state
@@ -60,7 +62,6 @@ from wirebert.workflows.learning_report import Learned, describe_learning, show_
 from wirebert.workflows.model_card import learned_card
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer
 from wirebert.workflows.report import RunLog, show_data
-from wirebert.workflows.train import add_export
 from wirebert.workflows.unlabelled_rows import prepare_rows
 
 CLASSES: Final = ClassMap(classes=("normal", "unusual"), benign="normal")
@@ -102,7 +103,8 @@ def learn(
     log.end_stage("reading_and_checks")
     learned = learn_detector(run, folder, data, log, group)
     save_artifact(learned.artifact, folder.model, card=learned_card(learned.artifact, data.split))
-    add_export(folder)
+    if (reason := add_default_export(folder.model)) is not None:
+        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     log.end_stage("export")
     report = describe_learning(run, folder, data, learned)
     log.end_stage("report")
