@@ -15,31 +15,24 @@ Methods: the surprisal of one pass, the distance to the nearest kept flow, and b
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from harness import DATA, write_figures
 from jaxtyping import Bool, Float64
-from rich.console import Console
 
-from wirebert.config import LearnConfig, RunConfig, find_recipe, resolve_learning, resolve_run
+from wirebert.comparison.learned import fit_learned
+from wirebert.config import RunConfig, find_recipe, resolve_learning, resolve_run
 from wirebert.data.flows import FlowSubset, open_flows
-from wirebert.data.splits import RowSplit
 from wirebert.encoding.matrix import concatenate
 from wirebert.inference.detector import Detector
 from wirebert.metrics.curves import OperatingCurve
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.learn import learn_detector
-from wirebert.workflows.prepare import PreparedData, prepare, split_data, write_typed_rows
-from wirebert.workflows.report import RunLog
-from wirebert.workflows.typed_rows import ParsedFlows
-from wirebert.workflows.unlabelled_rows import NO_CLASSES, without_labels
+from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 
 FILES = {
     "nsl_kdd": ("nsl-kdd/KDDTrain+.txt.gz", "nsl-kdd/KDDTest+.txt.gz"),
@@ -48,8 +41,6 @@ FILES = {
 }
 RATES = (0.01, 0.001)
 FEWEST_ROWS = 50
-LATER = 0.2
-"""Share of the training rows that `learn` sets its own thresholds on; they are not used here."""
 
 Scores = Mapping[str, Float64[np.ndarray, " flows"]]
 Scorer = Callable[[pa.Table], Scores]
@@ -63,26 +54,8 @@ def some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -
     return kept
 
 
-def fit_learned(
-    run: LearnConfig, parsed: ParsedFlows, is_train: Bool[np.ndarray, " rows"], folder: RunFolder
-) -> tuple[Scorer, float]:
-    """Scores by what `wirebert learn` makes of these rows, and its rank correlation with leave-one-out."""
-    rng = np.random.default_rng(run.seed)
-    is_later = some(is_train, round(LATER * int(is_train.sum())), rng)
-    nothing = np.zeros(len(is_train), bool)
-    split = RowSplit(
-        is_train=is_train & ~is_later,
-        is_valid=is_later,
-        is_test=nothing,
-        is_held_out=nothing,
-        statement="",
-        findings=(),
-    )
-    parsed = replace(parsed, flows=without_labels(parsed.flows))
-    data = split_data(run, parsed, NO_CLASSES, split)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- the null device
-        learned = learn_detector(run, folder, data, RunLog(Console(file=nowhere)))
-    detector = Detector(learned.artifact, backend="torch", precision="fp32")
+def scorer_of(detector: Detector) -> Scorer:
+    """The scores of a learned detector, apart and joined."""
 
     def score(table: pa.Table) -> Scores:
         found = detector.score(table)
@@ -95,7 +68,7 @@ def fit_learned(
             "joined": found.alert_score.astype(np.float64),
         }
 
-    return score, learned.correlation
+    return score
 
 
 def figures(
@@ -172,7 +145,8 @@ def judge(name: str, seed: int, options: argparse.Namespace) -> dict[str, object
         if options.contamination:
             share = options.contamination / (1 - options.contamination)
             is_train |= some(data.train.rows & ~is_benign, round(share * int(is_train.sum())), rng)
-        score, correlation = fit_learned(learn_run, rows.parsed, is_train, folder)
+        detector, correlation = fit_learned(learn_run, rows.parsed, is_train, folder)
+        score = scorer_of(detector)
         is_valid = some(data.valid.rows & is_benign, 20_000, rng)
         valid = score(concatenate(list(FlowSubset("valid", data.flows, is_valid).tables())))
         judged, benign = sides(name, run, data, leave_attack_out=options.leave_attack_out, rng=rng)

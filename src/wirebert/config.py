@@ -61,7 +61,7 @@ class ComparisonConfig:
     training: fitted on benign rows only, or on all rows but those of one attack name in turn."""
 
     detectors: tuple[str, ...] = (
-        *("novelty", "nearest", "ecod", "copod", "isolation_forest", "autoencoder", "deep_svdd"),
+        *("learn", "novelty", "nearest", "ecod", "copod", "isolation_forest", "autoencoder", "deep_svdd"),
         *("trees", "trees_and_novelty"),
     )
     """The detectors of protocols other than labels; those that need labels are left out of benign_only."""

@@ -133,5 +133,5 @@ def test_figures_are_means_over_seeds_and_the_worst_class_is_that_of_the_means()
 
 
 def test_an_unknown_detector_is_refused(run: RunConfig) -> None:
-    with pytest.raises(ConfigError, match=r"comparison\.detectors must be of novelty, .*got 'magic'"):
+    with pytest.raises(ConfigError, match=r"comparison\.detectors must be of learn, .*got 'magic'"):
         check_detectors(replace(run, comparison=replace(run.comparison, detectors=("magic",))))

@@ -4,6 +4,7 @@ Scores are judged alone. Thresholds for 1 % and 0.1 % false positives come from 
 setting is tuned, since nothing labelled is left to tune it on.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from jaxtyping import Bool, Float64
 
 from wirebert.baselines.fitted import fit_columns
 from wirebert.baselines.unsupervised import UNSUPERVISED, UnsupervisedMethod
-from wirebert.config import RunConfig
+from wirebert.comparison.learned import fit_learned
+from wirebert.config import RunConfig, resolve_learning
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import ClassMap
 from wirebert.decision.alert_score import CombinedAlertScore
@@ -28,6 +30,7 @@ from wirebert.metrics.thresholds import fit_threshold
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.train import open_tests, record_test_reads
+from wirebert.workflows.typed_rows import ParsedFlows
 
 TARGETS: Final = (0.01, 0.001)
 """Target false positive rates."""
@@ -51,6 +54,8 @@ class DetectionTask:
     """Benign validation rows, for thresholds."""
     labelled: FlowSubset
     """Training rows of every class but the one left out, for detectors that use labels."""
+    parsed: ParsedFlows
+    """The whole training file."""
     classes: ClassMap
     run: RunConfig
     folder: RunFolder
@@ -102,7 +107,25 @@ def _fit_trees_and_novelty(task: DetectionTask) -> ScoreFlows:
     return scores
 
 
+def _fit_learn(task: DetectionTask) -> ScoreFlows:
+    """`wirebert learn` with its defaults; labelled columns are dropped before anything is read."""
+    assert task.train.rows is not None
+    folder = RunFolder(task.folder.path / "learned")
+    folder.path.mkdir(exist_ok=True)
+    run = resolve_learning(given={"seed": task.run.seed})
+    detector, _ = fit_learned(run, task.parsed, task.train.rows, folder)
+    shutil.rmtree(folder.path)
+
+    def score(table: pa.Table) -> Float64[np.ndarray, " flows"]:
+        scores = detector.score(table).alert_score
+        assert scores is not None, "normal is benign"
+        return scores.astype(np.float64)
+
+    return score
+
+
 DETECTORS: Final[dict[str, DetectionMethod]] = {
+    "learn": DetectionMethod("wirebert learn", _fit_learn),
     **{name: _without_labels(method) for name, method in UNSUPERVISED.items()},
     "trees": DetectionMethod("boosted trees", _fit_trees, uses_labels=True),
     "trees_and_novelty": DetectionMethod(
@@ -131,13 +154,14 @@ def detect(run: RunConfig, folder: RunFolder, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no class is benign.
     """
-    data = prepare(run, write_typed_rows(run, folder))
+    rows = write_typed_rows(run, folder)
+    data = prepare(run, rows)
     if data.classes.benign is None:
         raise ConfigError(
             f"comparison.protocol={run.comparison.protocol} needs a benign class, found none; name it with "
             "--benign"
         )
-    sides, method = _Sides.of(run, data), DETECTORS[name]
+    sides, method = _Sides.of(run, data, rows.parsed), DETECTORS[name]
     if run.comparison.protocol == "benign_only":
         start_s = time.perf_counter()
         score = method.fit(sides.task(run, folder, None))
@@ -213,6 +237,7 @@ class _Sides:
     """Rows of the training file by what they are for."""
 
     data: PreparedData
+    parsed: ParsedFlows
     is_train: Bool[np.ndarray, " rows"]
     """Rows that detectors without labels learn from."""
     benign: FlowSubset
@@ -220,7 +245,7 @@ class _Sides:
     """Attack names that are left out in turn."""
 
     @staticmethod
-    def of(run: RunConfig, data: PreparedData) -> "_Sides":
+    def of(run: RunConfig, data: PreparedData, parsed: ParsedFlows) -> "_Sides":
         """The sides of one seed."""
         rng = np.random.default_rng(run.seed)
         names = data.profile.label_names
@@ -242,9 +267,8 @@ class _Sides:
             for name, benign in zip(names, is_benign_name.tolist(), strict=True)
             if not benign and counts.get(name, 0) >= FEWEST_ROWS
         ]
-        return _Sides(
-            data, is_train, FlowSubset("benign", data.flows, data.valid.rows & is_benign), tuple(left_out)
-        )
+        benign = FlowSubset("benign", data.flows, data.valid.rows & is_benign)
+        return _Sides(data, parsed, is_train, benign, tuple(left_out))
 
     def task(self, run: RunConfig, folder: RunFolder, left_out: str | None) -> DetectionTask:
         """The task without the rows of one attack name."""
@@ -254,6 +278,7 @@ class _Sides:
             train=FlowSubset("train", self.data.flows, self.is_train & is_other),
             benign=self.benign,
             labelled=FlowSubset("labelled", self.data.flows, self.data.train.rows & is_other),
+            parsed=self.parsed,
             classes=self.data.classes,
             run=run,
             folder=folder,

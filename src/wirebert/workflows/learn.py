@@ -343,7 +343,7 @@ def build_artifact(
         operating_point=operating,
         novelty=novelty,
     )
-    return with_reference(artifact, traffic.later, data, logits)
+    return with_reference(artifact, traffic.later, data, logits.astype(np.float64))
 
 
 def compare_with_leave_one_out(
