@@ -170,7 +170,8 @@ def test_a_written_run_says_above_each_setting_what_it_means(tmp_path: Path) -> 
     lines = (tmp_path / "run.toml").read_text().splitlines()
     above = [lines[at - 1] for at, line in enumerate(lines) if line == "batch_size = 256"]
     assert len(above) == 1
-    assert above[0].startswith("# Flows per optimizer step")
+    at = lines.index("batch_size = 256")
+    assert lines[at - 2].startswith("# Flows per optimizer step")
     assert '# workers = "none"' in lines
 
 

@@ -28,17 +28,19 @@ _PROGRAM: Final = "from wirebert.companion_process import run; run()"
 
 @final
 class CompanionProcess(Generic[Result]):
-    """A function that receives messages and returns a result, in another process or (`beside` false) here.
+    """A function that receives messages and returns a result, in another process if `is_separate`.
 
     The process starts at once, so that its imports are done when the first message comes. Without it, and if
     it fails otherwise than by an error of the user, `result` calls the function itself.
     """
 
-    def __init__(self, function: Callable[[Receive], Result], *, beside: bool, num_threads: int = 1) -> None:
+    def __init__(
+        self, function: Callable[[Receive], Result], *, is_separate: bool, num_threads: int = 1
+    ) -> None:
         self._function, self._messages = function, list[Any]()
         self._connection: Connection[Any, Any] | None = None
         self._result: tuple[Result] | None = None
-        if not beside:
+        if not is_separate:
             return
         ours, theirs = cast("tuple[Connection[Any, Any], Connection[Any, Any]]", Pipe())
         self._connection = ours

@@ -37,7 +37,8 @@ def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[i
 
 def workers_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     children = psutil.Process(process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "spawn_main" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("num_workers", [2, 3, 4])

@@ -7,7 +7,7 @@ from wirebert.config import resolve_run
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import FlowSubset, open_flows
 from wirebert.data.labels import fit_classes
-from wirebert.workflows.quick_trees import JudgedParts, TreeRows, judge_trees
+from wirebert.workflows.quick_trees import EvaluatedParts, TreeRows, evaluate_trees
 
 
 @pytest.mark.slow
@@ -21,9 +21,9 @@ def test_trees_are_judged_against_the_predictions_of_the_model_on_the_same_rows(
     some = np.arange(sum(table.num_rows for table in flows.blocks())) % 2 == 0
     test = FlowSubset("test", open_flows(traffic / "test.csv", schema=flows.schema))
     messages = iter(
-        [TreeRows(run, FlowSubset("train", flows, some), classes), JudgedParts([test], {}), predictions]
+        [TreeRows(run, FlowSubset("train", flows, some), classes), EvaluatedParts([test], {}), predictions]
     )
-    judged = judge_trees(lambda: next(messages))
+    judged = evaluate_trees(lambda: next(messages))
     assert judged.summary["num_flows_used"] == some.sum()
     assert judged.splits["test"].accuracy > 0.5
     difference = judged.differences["test"]["accuracy"]

@@ -138,6 +138,7 @@ def find_suspects(
         if num_above[group] < FEW_FLOWS:
             rows = rows[is_above[rows]]
         record = alerts.record(rows, str(keys[rows[0]]))
+        (record.examples,) = alerts.examples([rows])
         if is_shared[rows[0]]:
             sources = pc.unique(alerts.sources.take(pa.array(rows))).to_pylist()
             record.source, record.sources = "", [str(source) for source in sources[:MAX_DISTINCT]]
@@ -216,7 +217,7 @@ def _values(alerts: AlertTable, name: str | None, rows: Int64[np.ndarray, " rows
 def seconds_text(seconds: float) -> str:
     """A time span for people.
 
-    >>> seconds_text(3.21), seconds_text(250), seconds_text(9_000)
+    >>> seconds_text(3.21), seconds_text(250.0), seconds_text(9_000.0)
     ('3.2 s', '4 min', '2.5 h')
     """
     if seconds < 120:

@@ -57,7 +57,7 @@ def add_default_export(folder: Path, expected: Probabilities | None = None) -> s
     return None
 
 
-def export_beside(receive: Callable[[], tuple[Path, Probabilities | None]]) -> str | None:
+def export_in_companion(receive: Callable[[], tuple[Path, Probabilities | None]]) -> str | None:
     """`add_default_export` in another process, with its libraries imported before the model is trained."""
     with suppress(ImportError):
         for library in ("onnx", "onnxruntime"):

@@ -118,7 +118,7 @@ def compare_traffic(
     num_flows = 0
     for table in flows.blocks(fit.invalid_values):
         block = detector.encode(table)
-        fit.add(table, block)
+        fit.tell(table, block)
         detector.score(table, block)
         num_flows += table.num_rows
     return TrafficDrift(
@@ -142,26 +142,26 @@ def advise(measures: Sequence[MeasureDrift]) -> tuple[Finding, ...]:
     new = sorted((one for one in features if gained(one, NEW_STATES) > _MANY_NEW), key=lambda one: one.name)
     found: list[Finding] = []
 
-    def add(code: str, names: Sequence[str], sentence: str) -> None:
+    def tell(code: str, names: Sequence[str], sentence: str) -> None:
         message = sentence.format(format_names(names))
         found.append(Finding(code=code, severity="warning", count=len(names), message=message))
 
     if lost:
-        add("drift_lost", lost, "{} lack values that the reference has; check the sensor and its settings")
+        tell("drift_lost", lost, "{} lack values that the reference has; check the sensor and its settings")
     if "unseen values" in scores or "novelty" in scores or any(one.has_moved for one in new):
-        add(
+        tell(
             "drift_unknown",
             [*(one.name for one in new), *(name for name in scores if name in ("novelty", "unseen values"))],
             "values or flows are unlike the training data ({}); train or learn again with such traffic",
         )
     elif scores:
-        add(
+        tell(
             "drift_scores",
             scores,
             "{} moved, while the values are known; set the threshold again with `wirebert calibrate`",
         )
     if moved and not found:
-        add(
+        tell(
             "drift_features",
             [one.name for one in moved],
             "{} moved among known values, and the scores did not; if that lasts, renew the reference with "

@@ -213,14 +213,14 @@ def train_model(
     folder: RunFolder,
     log: RunLog,
     group: ProcessGroup = SINGLE_PROCESS,
-    beside: Callable[[], None] | None = None,
+    before_training: Callable[[], None] | None = None,
 ) -> TrainedModel:
     """Fit the tokenizer, encode the rows, add distillation data, build the model, and train it.
 
     An interrupted training continues from its newest checkpoint.
 
     Args:
-        beside: Called before the first step, to start work beside the training.
+        before_training: Called before the first step, to start work beside the training.
     """
     if data.tokenizer is not None:
         run = replace(run, encoding=data.tokenizer.config)
@@ -237,8 +237,8 @@ def train_model(
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = resolve_auto(run, folder, num_flows=len(distillation.flows), width=model.architecture.dim)
     novelty = _measured_novelty(run, data, valid_flows)
-    if beside is not None:
-        beside()
+    if before_training is not None:
+        before_training()
     result = run_training(
         *(run, folder, model, tokenizer, distillation.flows, valid_flows, log.console, group),
         soft=distillation.soft_targets,
@@ -266,7 +266,7 @@ def _measured_novelty(
         valid_flows.class_ids
     ) == data.classes.classes.index(benign)
     novelty = CompanionProcess(
-        measure_novelty, beside=has_companions(run.training), num_threads=num_processors() // 4
+        measure_novelty, is_separate=has_companions(run.training), num_threads=num_processors() // 4
     )
     novelty.send(
         NoveltyRows(

@@ -58,14 +58,19 @@ from wirebert.training.teacher_store import cached_log_probs, windows
 from wirebert.unsupervised.surprisal import SurprisalScorer, grouped_passes
 from wirebert.unsupervised.targets import UnusualTarget, most_surprising
 from wirebert.workflows.fit import run_training, with_reference
-from wirebert.workflows.learning_report import Learned, describe_learning, show_learning, write_learning
+from wirebert.workflows.learning_report import (
+    UNUSUAL_ID,
+    Learned,
+    describe_learning,
+    show_learning,
+    write_learning,
+)
 from wirebert.workflows.model_card import learned_card
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer
 from wirebert.workflows.report import RunLog, show_data
 from wirebert.workflows.unlabelled_rows import prepare_rows
 
 CLASSES: Final = ClassMap(classes=("normal", "unusual"), benign="normal")
-UNUSUAL: Final = 1
 
 FLOWS_SEEN: Final = 300_000
 """Flows that each of the two trainings sees, all at least twice, unless training.epochs is set."""
@@ -269,7 +274,7 @@ def train_scorer(
     body = {name: part.cpu() for name, part in scorer.model.state_dict().items() if "masked." not in name}
     model.load_state_dict(body, strict=False)
     # Validation reads classes: each is drawn by its probability, so the loss is lowest where both agree.
-    p_unusual = target.probabilities(scorer.surprisals(traffic.later))[:, UNUSUAL]
+    p_unusual = target.probabilities(scorer.surprisals(traffic.later))[:, UNUSUAL_ID]
     class_ids = (np.random.default_rng(run.seed).random(len(p_unusual)) < p_unusual).astype(np.int64)
     dtype = traffic.tokenizer.dtype
     later = write_flows(folder.encoded / "later", dtype, windows(traffic.later), class_ids)
@@ -293,7 +298,7 @@ def trusted_rows(
     run: LearnConfig, data: PreparedData, traffic: EncodedTraffic, soft: SoftTargets
 ) -> Bool[np.ndarray, " rows"]:
     """The rows of the traffic that stand for normal: training rows but for the most surprising ones."""
-    unusual = np.asarray(soft.log_probabilities[: len(traffic.train), UNUSUAL])
+    unusual = np.asarray(soft.log_probabilities[: len(traffic.train), UNUSUAL_ID])
     is_out = most_surprising(unusual, run.surprisal.left_out_fraction)
     is_trusted = np.zeros(data.profile.num_rows, bool)
     is_trusted[np.asarray(traffic.train.rows)[~is_out]] = True
@@ -364,7 +369,7 @@ def compare_with_leave_one_out(
     reference = full.surprisals(take_rows(traffic.train.block, train))
     expected = UnusualTarget.fit(reference, run.surprisal.left_out_fraction).scores(full.surprisals(rows))
     logits = score(model, rows, device=scorer.device)
-    ranks = rankdata(logits[:, UNUSUAL] - logits[:, 0]), rankdata(expected)
+    ranks = rankdata(logits[:, UNUSUAL_ID] - logits[:, 0]), rankdata(expected)
     if min(map(np.ptp, ranks)) == 0:
         return 0.0  # all flows rank alike
     return float(np.corrcoef(*ranks)[0, 1])

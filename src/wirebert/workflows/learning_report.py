@@ -45,7 +45,8 @@ MOST_VALUES: Final = 200_000
 """Different values of a column that are counted; beyond, rare ones are forgotten."""
 COUNTED: Final = ("source", "destination", "destination_port", "protocol", "service")
 SHOWN: Final = ("time", "source", "source_port", "destination", "destination_port", "protocol", "service")
-UNUSUAL: Final = 1
+UNUSUAL_ID: Final = 1
+"""Position of the class `unusual`."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _described(
     attack, novelty, verdicts = scores.attack_score, scores.novelty, scores.verdict
     assert attack is not None
     alert = scores.alert_score if scores.alert_score is not None else attack
-    towards = np.full(table.num_rows, UNUSUAL, np.int64)
+    towards = np.full(table.num_rows, UNUSUAL_ID, np.int64)
     reasons = top_reasons(detector.explain_encoded(block, towards), detector.artifact.tokenizer).to_pylist()
     if detector.novelty_scorer is not None and scores.combined_alert is not None and novelty is not None:
         far = novelty_reasons(detector.novelty_scorer, extract_features(table, detector.schema)).to_pylist()

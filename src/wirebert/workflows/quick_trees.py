@@ -1,4 +1,4 @@
-"""The quick baseline of a report: boosted trees on the training rows of the model, judged on the same parts.
+"""The quick baseline of a report: boosted trees on the training rows of the model, on the same parts.
 
 Imports no PyTorch: beside a GPU another process does all of it.
 """
@@ -33,7 +33,7 @@ class TreeRows(NamedTuple):
     classes: ClassMap
 
 
-class JudgedParts(NamedTuple):
+class EvaluatedParts(NamedTuple):
     """The second message; then comes the model's predictions file of each part without classes of its own."""
 
     parts: Sequence[FlowSubset]
@@ -41,7 +41,7 @@ class JudgedParts(NamedTuple):
     """The classes of a part's labels, if others than the model's."""
 
 
-def judge_trees(receive: Receive) -> QuickTrees:
+def evaluate_trees(receive: Receive) -> QuickTrees:
     """Fit the trees, then judge them on the same parts as the model, once that has judged them."""
     import_module("sklearn.ensemble")  # takes seconds; another process has them before the first message
     rows: TreeRows = receive()
@@ -55,14 +55,14 @@ def judge_trees(receive: Receive) -> QuickTrees:
         seed=run.seed,
         max_rows=run.evaluation.baseline_rows,
     )
-    judged: JudgedParts = receive()
+    evaluated: EvaluatedParts = receive()
     splits, differences = evaluate_baseline_on(
         fitted,
         rows.classes,
-        judged.parts,
+        evaluated.parts,
         lambda _: receive(),
         seed=run.seed,
         num_resamples=run.evaluation.num_resamples,
-        part_classes=judged.part_classes,
+        part_classes=evaluated.part_classes,
     )
     return QuickTrees(fitted.summary, splits, differences)

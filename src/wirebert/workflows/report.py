@@ -208,7 +208,7 @@ def write_report(
     if card is not None:
         write_card(folder.model, card)
     charts = run_charts(report, _history(folder))
-    artists = artists or start_artists(beside=False)
+    artists = artists or start_artists(is_separate=False)
     for first, artist in enumerate(artists):
         artist.send((dict(list(charts.items())[first :: len(artists)]), folder.plots))
     pictures = {name: svg for artist in artists for name, svg in artist.result().items()}
@@ -216,9 +216,11 @@ def write_report(
     write_json(report, folder.report_json)
 
 
-def start_artists(*, beside: bool) -> list[Artist]:
+def start_artists(*, is_separate: bool) -> list[Artist]:
     """What `write_report` draws with."""
-    return [CompanionProcess(draw_into, beside=beside) for _ in range(NUM_ARTISTS if beside else 1)]
+    return [
+        CompanionProcess(draw_into, is_separate=is_separate) for _ in range(NUM_ARTISTS if is_separate else 1)
+    ]
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:

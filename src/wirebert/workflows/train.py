@@ -30,7 +30,7 @@ from wirebert.files import write_atomic
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
-from wirebert.inference.export import export_beside, rows_to_check
+from wirebert.inference.export import export_in_companion, rows_to_check
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
@@ -46,7 +46,7 @@ from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGrou
 from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
-from wirebert.workflows.quick_trees import JudgedParts, QuickTrees, TreeRows, judge_trees
+from wirebert.workflows.quick_trees import EvaluatedParts, QuickTrees, TreeRows, evaluate_trees
 from wirebert.workflows.report import (
     Artist,
     RunLog,
@@ -80,7 +80,7 @@ def train(
     show_prepared(data, log)
     fit_trees = partial(companions.send_to_trees, TreeRows(run, data.train, data.classes))
     # Tokenizer, encoding, distillation, model, training.
-    trained = train_model(run, data, folder, log, group, beside=fit_trees)
+    trained = train_model(run, data, folder, log, group, before_training=fit_trees)
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     log.end_stage("training")
@@ -95,7 +95,7 @@ def train(
     other_classes = classes_of_tests(data.classes, profiles)
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
-    companions.send_to_trees(JudgedParts(splits, other_classes))
+    companions.send_to_trees(EvaluatedParts(splits, other_classes))
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
     metrics: dict[str, SplitMetrics] = {}
     for split in splits:
@@ -129,20 +129,20 @@ class Companions:
     export: CompanionProcess[str | None]
     artists: list[Artist]
     trees: CompanionProcess[QuickTrees] | None
-    are_beside: bool
+    are_separate: bool
 
     @classmethod
     def start(cls, run: RunConfig) -> "Companions":
         """Start the processes, which import what they need."""
-        beside, trees = has_companions(run.training), None
+        is_separate, trees = has_companions(run.training), None
         num_threads = num_processors() // 4
         if run.evaluation.baseline:
-            trees = CompanionProcess(judge_trees, beside=beside, num_threads=num_threads)
-        export = CompanionProcess(export_beside, beside=beside)
-        return cls(export, start_artists(beside=beside), trees, beside)
+            trees = CompanionProcess(evaluate_trees, is_separate=is_separate, num_threads=num_threads)
+        export = CompanionProcess(export_in_companion, is_separate=is_separate)
+        return cls(export, start_artists(is_separate=is_separate), trees, is_separate)
 
     def send_to_trees(self, message: object) -> None:
-        """Pass the next message of `judge_trees`."""
+        """Pass the next message of `evaluate_trees`."""
         if self.trees is not None:
             self.trees.send(message)
 
@@ -150,12 +150,12 @@ class Companions:
         """Begin the ONNX export of the saved model, for scoring without PyTorch."""
         rows = rows_to_check(detector.artifact, folder.model)
         self.export.send((folder.model, detector.score_encoded(rows).probabilities))
-        if not self.are_beside:
+        if not self.are_separate:
             self._finish_export(log)
 
     def finish(self, log: RunLog) -> None:
         """Wait for what the report does not need."""
-        if self.are_beside:
+        if self.are_separate:
             self._finish_export(log)
 
     def _finish_export(self, log: RunLog) -> None:
@@ -222,8 +222,7 @@ def evaluate_baselines(
     )
     baselines: dict[str, Baseline] = {}
     if trees is not None:
-        judged = trees.result()
-        baselines[GBDT] = Baseline(**judged._asdict())
+        baselines[GBDT] = Baseline(**trees.result()._asdict())
         log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()

@@ -7,7 +7,7 @@ ONE = ColumnDrift(column="<b>_x", distance=0.25, bins=("<i>", "other"), train=(0
 def test_each_column_has_bars_of_both_files_and_words():
     html = str(drift_section([ONE, ONE]))
     assert html.count('<rect class="train"') == html.count('<rect class="test"') == 4
-    assert "75% in training, 50% in test" in html
+    assert "75% in training data, 50% in test data" in html
     assert "distance 0.25" in html
     assert "<i>" not in html
     assert "<b>" not in html
