@@ -4,7 +4,6 @@ Scores are judged alone. Thresholds for 1 % and 0.1 % false positives come from 
 setting is tuned, since nothing labelled is left to tune it on.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ def _fit_learn(task: DetectionTask) -> ScoreFlows:
     folder.path.mkdir(exist_ok=True)
     run = resolve_learning(given={"seed": task.run.seed})
     detector, _ = fit_learned(run, task.parsed, task.train.rows, folder)
-    shutil.rmtree(folder.path)
+    folder.discard_working_files()
 
     def score(table: pa.Table) -> Float64[np.ndarray, " flows"]:
         scores = detector.score(table).alert_score

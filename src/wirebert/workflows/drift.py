@@ -118,7 +118,7 @@ def compare_traffic(
     num_flows = 0
     for table in flows.blocks(fit.invalid_values):
         block = detector.encode(table)
-        fit.tell(table, block)
+        fit.add(table, block)
         detector.score(table, block)
         num_flows += table.num_rows
     return TrafficDrift(
