@@ -109,11 +109,8 @@ def _fit_trees_and_novelty(task: DetectionTask) -> ScoreFlows:
 def _fit_learn(task: DetectionTask) -> ScoreFlows:
     """`wirebert learn` with its defaults; labelled columns are dropped before anything is read."""
     assert task.train.rows is not None
-    folder = RunFolder(task.folder.path / "learned")
-    folder.path.mkdir(exist_ok=True)
     run = resolve_learning(given={"seed": task.run.seed})
-    detector, _ = fit_learned(run, task.parsed, task.train.rows, folder)
-    folder.discard_working_files()
+    detector, _ = fit_learned(run, task.parsed, task.train.rows, task.folder)
 
     def score(table: pa.Table) -> Float64[np.ndarray, " flows"]:
         scores = detector.score(table).alert_score
