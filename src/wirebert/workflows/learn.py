@@ -72,7 +72,7 @@ from wirebert.workflows.unlabelled_rows import prepare_rows
 
 CLASSES: Final = ClassMap(classes=("normal", "unusual"), benign="normal")
 
-FLOWS_SEEN: Final = 300_000
+FLOWS_SEEN: Final = 150_000
 """Flows that each of the two trainings sees, all at least twice, unless training.epochs is set."""
 MAX_EPOCHS: Final = 20
 MAX_REFERENCE: Final = 20_000
