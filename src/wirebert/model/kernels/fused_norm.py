@@ -16,14 +16,14 @@ Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
 Shape letters: T tokens, D model width, P programs.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd import Function
 
+from wirebert.model.kernels.gradients import with_gradients
 from wirebert.model.kernels.tiles import dropout_mask
 
 TOKENS_AT_ONCE: Final = 4
@@ -233,20 +233,8 @@ def _norm_backward(ctx, grad, *_):
     return into_x, grad_bias if ctx.has_bias else None, into_residual, grad_scale, grad_shift, *[None] * 4
 
 
-class _AddNorm(Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        output = _add_norm(*inputs)
-        _keep_for_norm(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _norm_backward(ctx, *grads)
-
-
-fused_add_norm = _AddNorm.apply
-"""`_add_norm` with gradients. `torch.library` would import PyTorch's compiler: that takes seconds."""
+fused_add_norm = with_gradients(_add_norm, _keep_for_norm, _norm_backward)
+"""`_add_norm` with gradients."""
 
 
 @triton.jit(do_not_specialize=UNSPECIALIZED)
@@ -314,17 +302,5 @@ def _gelu_backward(ctx, grad):
     return bias_gelu_backward(grad, *ctx.saved_tensors)
 
 
-class _BiasGelu(Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        output = _bias_gelu(*inputs)
-        _keep_for_gelu(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _gelu_backward(ctx, *grads)
-
-
-fused_bias_gelu = _BiasGelu.apply
+fused_bias_gelu = with_gradients(_bias_gelu, _keep_for_gelu, _gelu_backward)
 """`_bias_gelu` with gradients."""

@@ -15,13 +15,12 @@ draw, and drawn again in the backward pass.
 Shape letters: T tokens of all rows, R rows, N tiles, H heads, E width of one head, D = H * E.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd import Function
+
+from wirebert.model.kernels.gradients import with_gradients
 
 
 @triton.jit
@@ -235,17 +234,5 @@ def _backward(ctx, grad):
     return grad_projected, None if tensors[1] is None else grad_query, *[None] * 9
 
 
-class _TileAttention(Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        output = _attend(*inputs)
-        _keep_for_backward(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _backward(ctx, *grads)
-
-
-tile_attention = _TileAttention.apply
-"""`_attend` with gradients. Not by `torch.library`, which imports PyTorch's compiler: that takes seconds."""
+tile_attention = with_gradients(_attend, _keep_for_backward, _backward)
+"""`_attend` with gradients."""
