@@ -3,6 +3,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,11 @@ from pyarrow import parquet
 
 from wirebert.cli.main import main
 from wirebert.inference.artifact import Artifact, save_artifact
+from wirebert.inference.detector import Detector
 from wirebert.inference.export import export_model
 from wirebert.inference.rejected_rows import rejected_path
+from wirebert.service import server
+from wirebert.workflows.drift import fit_reference
 
 WITHOUT_TORCH = """
 import sys
@@ -214,3 +218,18 @@ def test_a_test_event_reaches_every_target_and_keeps_what_is_there(model: Path, 
     for _ in range(2):
         assert main(["monitor", str(model), "-", "--to", str(out), "--test-event"]) == 0
     assert [json.loads(line)["event"] for line in out.read_text().splitlines()] == ["test", "test"]
+
+
+def test_a_service_watches_drift(
+    artifact: Artifact, table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = fit_reference(Detector(artifact), [table] * 20)
+    save_artifact(replace(artifact, reference=reference), tmp_path / "model", card="")
+    served: list[Detector] = []
+
+    def serve(detector: Detector, *_: object) -> None:
+        served.append(detector)
+
+    monkeypatch.setattr(server, "serve", serve)
+    assert main(["serve", str(tmp_path / "model"), "--backend", "torch"]) == 0
+    assert "flows" in served[0].drift_status()

@@ -15,11 +15,14 @@ import pytest
 
 from wirebert.cli.main import main
 from wirebert.errors import ConfigError
+from wirebert.inference.artifact import save_artifact
 from wirebert.service.limits import Limits
 from wirebert.service.workers import shared_out
 
 if TYPE_CHECKING:
     import subprocess
+
+    from wirebert.inference.artifact import Artifact
 
 Start = Callable[..., tuple["subprocess.Popen[bytes]", int]]
 BODY = json.dumps({"flows": [{"bytes": 3, "service": "http", "duration": 0.5}]}).encode()
@@ -86,9 +89,18 @@ def test_two_processes_answer_as_one_and_another_starts_for_one_that_dies(
     assert not any(worker.is_running() for worker in alive)
 
 
-@pytest.mark.slow
 def test_a_model_that_can_not_be_loaded_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    assert main(["serve", str(tmp_path / "none"), "--port", "0", "--workers", "2"]) == 2
+    assert capfd.readouterr().err.count("wirebert: ") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_can_not_start_ends_the_service_and_says_why_once(
+    artifact: "Artifact", tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    save_artifact(artifact, tmp_path / "model", card="")
+    command = ["serve", str(tmp_path / "model"), "--port", "0", "--workers", "2", "--backend", "onnx-int8"]
     with pytest.raises(SystemExit) as ended:
-        main(["serve", str(tmp_path / "none"), "--port", "0", "--workers", "2"])
+        main(command)
     assert ended.value.code == 2
     assert capfd.readouterr().err.count("wirebert: ") == 1

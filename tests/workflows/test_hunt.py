@@ -117,6 +117,8 @@ def test_a_hunt_ranks_the_scanner_first_as_one_group_with_reasons(
     printed, told = capsys.readouterr()
     assert "no model was given" in told
     assert max(map(len, printed.splitlines())) <= 80
+    assert main(["hunt", "builtin", str(scanned), "--top", "1"]) == 0
+    assert "no model was given" not in capsys.readouterr().err
     assert "60 ports of 10.0.0.5 in 3.0 s; 60 of 60 refused or unanswered" in printed
     groups = read_lines(out)
     assert [group["source"] for group in groups].count("10.0.0.66") == 1

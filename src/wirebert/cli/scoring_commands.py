@@ -17,6 +17,7 @@ from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.errors import ConfigError
+from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
@@ -27,7 +28,6 @@ from wirebert.inference.predictions import (
     predict_blocks,
 )
 from wirebert.inference.rejected_rows import rejected_rows_file
-from wirebert.run_folder import BUILT_IN
 from wirebert.service.memory import bound_heap
 from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.findings import require_no_warnings, tell
@@ -54,7 +54,7 @@ def predict(options: argparse.Namespace) -> None:
     ecs = ecs_context(detector.artifact, options.attack_techniques) if options.format == "ecs" else None
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     carried = () if ecs is None else carried_columns(flows.schema.names)
-    opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
+    opened, num_flows = (*fit.opened, *_threshold_findings(detector.artifact, options)), 0
     counts = VerdictCounts()
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
@@ -99,10 +99,10 @@ def hunt(options: argparse.Namespace) -> None:
     if options.top < 1 or not options.gap > 0:
         raise ConfigError("--top must be at least 1 and --gap above 0")
     options.model, places = hunting.model_and_logs(options.places)
-    if options.model == BUILT_IN:
+    if len(places) == len(options.places):
         warn("no model was given: this is the one in the box, which was trained on generated traffic alone")
     detector = _detector(options)
-    findings: list[Finding] = [*_threshold_findings(detector, options)]
+    findings: list[Finding] = [*_threshold_findings(detector.artifact, options)]
 
     def tables() -> Iterator[pa.Table]:
         for place in places:
@@ -159,9 +159,8 @@ def monitor(options: argparse.Namespace) -> None:
         tell(new)
 
     def load() -> Detector:
-        detector = _detector(options)
-        detector.watch_drift()
-        hear(_threshold_findings(detector, options))
+        detector = _watched_detector(options)
+        hear(_threshold_findings(detector.artifact, options))
         return detector
 
     if options.test_event:
@@ -218,21 +217,26 @@ def serve(options: argparse.Namespace) -> None:
     if options.workers is not None:
         from wirebert.service.workers import serve_by_workers
 
-        given = detector_arguments(options, is_shared=False)
-        threads = given["threads"] or max(1, num_processors() // max(1, options.workers))
-        load = partial(Detector.load, options.model, **{**given, "threads": threads})
-        serve_by_workers(load, config, bounded, options.workers)
+        options.threads = options.threads or max(1, num_processors() // max(1, options.workers))
+        tell(_threshold_findings(load_artifact(options.model), options))
+        serve_by_workers(partial(_watched_detector, options), config, bounded, options.workers)
         return
-    detector = _detector(options)
-    detector.watch_drift()
-    tell(_threshold_findings(detector, options))
+    detector = _watched_detector(options)
+    tell(_threshold_findings(detector.artifact, options))
     service.serve(detector, config, bounded)
 
 
-def _threshold_findings(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:
+def _threshold_findings(artifact: Artifact, options: argparse.Namespace) -> tuple[Finding, ...]:
     """Findings on the threshold that the verdicts use."""
-    operating = detector.artifact.operating_point
+    operating = artifact.operating_point
     return operating.findings(options.fpr) if operating else ()
+
+
+def _watched_detector(options: argparse.Namespace) -> Detector:
+    """The detector that the options describe, which compares what it scores with its drift reference."""
+    detector = _detector(options)
+    detector.watch_drift()
+    return detector
 
 
 def _detector(options: argparse.Namespace) -> Detector:

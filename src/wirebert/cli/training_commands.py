@@ -98,18 +98,20 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
-    _cluster(options)  # what is missing is told before anything is read
+    cluster = _cluster(options)  # what is missing is told before anything is read
     with init_process_group(os.environ) as group:
         if not group.communicator.is_main:
             with sigterm_as_exception():
                 run_worker(group)
         elif options.resume is not None:
-            _resume(options, SafeConsole(), group)
+            _resume(options, SafeConsole(), group, cluster)
         else:
-            _begin(options, SafeConsole(), group)
+            _begin(options, SafeConsole(), group, cluster)
 
 
-def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
+def _begin(
+    options: argparse.Namespace, console: Console, group: ProcessGroup, cluster: RayCluster | None
+) -> None:
     recipe = _find_recipe(options)
     batch = batch_of_all(group.communicator.size)
     if options.command == "learn":
@@ -127,7 +129,7 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         strict = getattr(options, "strict", False)  # not of `learn`
-        _fit(run, folder, console, group, strict=strict, cluster=_cluster(options))
+        _fit(run, folder, console, group, strict=strict, cluster=cluster)
 
 
 def batch_of_all(num_processes: int) -> dict[str, object]:
@@ -245,7 +247,9 @@ def _described_learning(
     return run
 
 
-def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
+def _resume(
+    options: argparse.Namespace, console: Console, group: ProcessGroup, cluster: RayCluster | None
+) -> None:
     names = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     names += ("model", "unlabelled", "size")
     given = [name for name in names if getattr(options, name, None) not in (None, [])]
@@ -271,7 +275,7 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
             return
         resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
-        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, cluster=_cluster(options))
+        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, cluster=cluster)
 
 
 def _cluster(options: argparse.Namespace) -> RayCluster | None:

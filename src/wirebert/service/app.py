@@ -308,7 +308,7 @@ class Application:
         path = scope["path"] if scope["path"] in self.paths else "other"
         metrics = self.service.metrics
         metrics.requests.labels(path=path, status=str(status)).inc()
-        metrics.refresh()
+        metrics.share()
         if path == "/v1/score":
             metrics.score_seconds.observe(took_s)
         is_routine = status < 400 and path in _ROUTINE

@@ -102,7 +102,8 @@ class ServiceMetrics:
             (Gauge(name, text, registry=registry, multiprocess_mode="livesum"), read)
             for name, (text, read) in gauges.items()
         ]
-        if SHARED_FOLDER in os.environ:
+        self._is_shared = SHARED_FOLDER in os.environ
+        if self._is_shared:
             self._registry = registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)
         else:
@@ -110,14 +111,18 @@ class ServiceMetrics:
         if drift is not None:  # of several processes, that of the one that is asked
             registry.register(_DriftCollector(drift))
 
-    def refresh(self) -> None:
-        """Read the gauges; other processes of the service see what was read last."""
+    def share(self) -> None:
+        """Let other processes of the service, if there are any, see the gauges as they are now."""
+        if self._is_shared:
+            self._read_gauges()
+
+    def _read_gauges(self) -> None:
         for gauge, read in self._gauges:
             gauge.set(read())
 
     def text(self) -> str:
         """All metrics of all processes of the service, in text format 0.0.4."""
-        self.refresh()
+        self._read_gauges()
         return generate_latest(self._registry).decode()
 
 

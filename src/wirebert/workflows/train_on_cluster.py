@@ -31,7 +31,7 @@ def train_on_cluster(cluster: RayCluster, folder: RunFolder) -> Report:
         DataError: ranks die again and again without a new checkpoint between.
     """
     output = folder.path / "output.txt"
-    output.touch()
+    output.write_text("", encoding="utf-8")  # a driver that was killed may have left some
     checkpoints = CheckpointFolder(folder.checkpoints)
     with closing(cluster), _shown(output):
         run_ranks(cluster, partial(train_rank, folder.path.absolute(), output.absolute()), checkpoints.steps)
