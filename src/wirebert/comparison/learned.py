@@ -43,4 +43,5 @@ def fit_learned(
     )
     data = split_data(run, replace(parsed, flows=without_labels(parsed.flows)), NO_CLASSES, split)
     learned = learn_detector(run, folder, data, RunLog(Console(file=io.StringIO())))
-    return Detector(learned.artifact, backend="torch", precision="fp32"), learned.correlation
+    device = run.training.device
+    return Detector(learned.artifact, device=device, backend="torch", precision="fp32"), learned.correlation
