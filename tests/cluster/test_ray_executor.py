@@ -16,8 +16,10 @@ import pytest
 
 from wirebert.cli.main import main
 from wirebert.cluster import staging
+from wirebert.cluster.executors import InProcess, Pool
 from wirebert.cluster.plan import plan_shards
-from wirebert.cluster.ray_executor import import_ray
+from wirebert.cluster.ray_executor import executor_of, import_ray
+from wirebert.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,13 @@ def test_without_ray_the_extra_is_named_before_anything_is_read(
     assert predict(model, tmp_path / "missing.csv", tmp_path / "out", "--cluster", "local") == 2
     assert "pip install 'wirebert[ray]'" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_executor_follows_the_options():
+    assert isinstance(executor_of(None, None), InProcess)
+    assert executor_of(3, None) == Pool(3)
+    with pytest.raises(ConfigError, match="at least 1"):
+        executor_of(0, None)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,20 @@ def test_rows_are_taken_evenly_whatever_the_blocks(sizes: list[int], num_rows: i
     assert len({after - before for before, after in pairwise(rows)}) <= 1
 
 
+@given(sizes=st.lists(st.integers(0, 50), max_size=6), num_rows=st.integers(1, 20))
+def test_samples_of_parts_are_merged_to_that_of_all_rows(sizes: list[int], num_rows: int):
+    whole, merged, first = RowSampler(num_rows), RowSampler(num_rows), 0
+    for size in sizes:
+        rows = pa.table({"n": pa.array(range(first, first + size), pa.int64())})
+        part = RowSampler(num_rows, first_row=first, least=first)
+        part.add(rows)
+        merged.merge(part)
+        whole.add(rows)
+        first += size
+    assert merged.result().rows.tolist() == whole.result().rows.tolist()
+    assert merged.result().table.num_rows == len(merged.result().rows)
+
+
 def test_dictionaries_become_plain_and_long_texts_are_cut():
     sampler = RowSampler()
     sampler.add(pa.table({"t": pa.array(["x" * 1000, None]).dictionary_encode()}))

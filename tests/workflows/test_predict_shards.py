@@ -7,11 +7,10 @@ import pytest
 from pyarrow import csv
 
 from wirebert.cli.main import build_parser, main
-from wirebert.cluster.executors import InProcess, Pool
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.workflows.predict_shards import Output, detector_arguments, executor_of, needs_shards
+from wirebert.workflows.predict_shards import Output, detector_arguments, needs_shards
 
 
 def options(**given: object) -> argparse.Namespace:
@@ -35,13 +34,6 @@ def test_workers_score_with_every_option_of_verdicts():
     assert found["novelty"]
     assert found["allow_absent"]
     assert inspect.signature(Detector.load).parameters.keys() - found.keys() == {"folder", "cache_mb"}
-
-
-def test_the_executor_follows_the_options():
-    assert isinstance(executor_of(options()), InProcess)
-    assert executor_of(options(workers=3)) == Pool(3)
-    with pytest.raises(ConfigError, match="at least 1"):
-        executor_of(options(workers=0))
 
 
 @pytest.mark.parametrize(

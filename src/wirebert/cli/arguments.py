@@ -193,7 +193,7 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="work by shards in N processes; a start with the same --out continues an earlier one",
+        help="work by shards in N processes",
     )
     parser.add_argument(
         "--cluster",

@@ -51,7 +51,8 @@ def add_predict(commands: Commands) -> None:
         type=out_place,
         metavar="FILE",
         help="new .csv, .jsonl or .parquet file (default: CSV on standard output); NAME/ is a folder of one "
-        "Parquet file a shard, NAME.csv/ or NAME.jsonl/ of text; DATA and FILE may be URIs (s3://, gs://)",
+        "Parquet file a shard, NAME.csv/ or NAME.jsonl/ of text; shards of an earlier start are kept; "
+        "DATA and FILE may be URIs (s3://, gs://)",
     )
     predict.add_argument(
         "--format",

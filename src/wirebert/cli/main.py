@@ -19,6 +19,7 @@ from wirebert.cli.arguments import (
     DATA,
     Commands,
     add_data_options,
+    add_executor,
     add_recipe_options,
     add_strict,
     add_test,
@@ -219,6 +220,7 @@ def _add_inspect(commands: Commands) -> None:
     add_test(inspect, "test data to compare with")
     add_data_options(inspect)
     add_recipe_options(inspect)
+    add_executor(inspect)
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.add_argument(
         "--write-schema",

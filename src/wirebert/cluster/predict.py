@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, final
 
@@ -17,8 +16,7 @@ import pyarrow.compute as pc
 from wirebert import __version__
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.results import ShardFolder, ShardRecord
-from wirebert.cluster.staging import line_shift, staged
-from wirebert.data.accounting import MOST_REJECTED
+from wirebert.cluster.staging import line_shift, merge_parse_stats, renumber, staged
 from wirebert.data.flows import Flows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import NoFlowsError
@@ -105,11 +103,7 @@ def shard_tables(
                 where = pa.repeat(flows.parts[placed.shard.part].where, table.num_rows)
                 table = table.add_column(1, "file", where)
             yield table
-    lines.examples = [replace(row, line=row.line + shift) for row in lines.examples]
-    lines.footer = [replace(row, line=row.line + shift) for row in lines.footer]
-    for name, found in fit.invalid_values.examples.items():
-        numbered = [replace(one, row=one.row + placed.first_file_row) for one in found]
-        fit.invalid_values.examples[name] = numbered
+    renumber(fit.invalid_values, flows, placed)
 
 
 def merge_counted(
@@ -121,20 +115,11 @@ def merge_counted(
         DataError: most rows of a file were rejected.
         NoFlowsError: there is no flow at all.
     """
-    several = len(flows.parts) > 1
-    for part, found in groupby(counted, key=lambda pair: pair[0].shard.part):
-        merged, is_log = InvalidValues(), False
-        for one, plain in found:
-            invalid = InvalidValues.from_dict(plain["invalid_values"])
-            if invalid.lines.num_rows:
-                merged.lines.go_on()  # lines at the end of the shard before were not the end of the file
-            merged.merge(invalid)
-            fit.unseen.merge(plain["unseen"])
-            is_log = one.shard.unit == "log"
-        where = flows.parts[part].where
-        if not is_log:  # else it was checked when it was read
-            merged.lines.check(MOST_REJECTED, where)
-        fit.invalid_values.merge(merged, where if several and not is_log else "")
+    read: list[tuple[PlacedShard, InvalidValues]] = []
+    for one, plain in counted:
+        read.append((one, InvalidValues.from_dict(plain["invalid_values"])))
+        fit.unseen.merge(plain["unseen"])
+    fit.invalid_values.merge(merge_parse_stats(flows, read))
     if not fit.invalid_values.num_rows:
         raise NoFlowsError(flows.no_flows(fit.invalid_values.lines.events))
 

@@ -1,9 +1,10 @@
 """A shard as `Flows` of one file, read as its rows are read within the whole file; and counting its rows."""
 
 import io
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, cast, final
 
 import pyarrow as pa
@@ -50,7 +51,8 @@ def staged(flows: Flows, placed: PlacedShard) -> Generator[Flows]:
         yield flows
         return
     part = flows.parts[shard.part]
-    one = replace(flows, listing=(), can_be_empty=True, time_units=placed.time_units)
+    # What is lost is counted over the whole file.
+    one = replace(flows, listing=(), can_be_empty=True, is_trained_on=False, time_units=placed.time_units)
     if shard.unit == "row_groups" and not is_uri(part.where):
         groups = range(shard.start, shard.stop)
         yield replace(one, parts=(replace(part, row_groups=groups),))
@@ -104,6 +106,37 @@ def line_shift(flows: Flows, placed: PlacedShard) -> int:
     if placed.shard.unit != "bytes" or not placed.shard.start:
         return 0
     return placed.first_line - _head_lines(flows.parts[placed.shard.part])
+
+
+def renumber(invalid_values: InvalidValues, flows: Flows, placed: PlacedShard) -> None:
+    """Count rows and lines from the beginning of the file, where they were counted from that of the shard."""
+    shift, lines = line_shift(flows, placed), invalid_values.lines
+    lines.examples = [replace(row, line=row.line + shift) for row in lines.examples]
+    lines.footer = [replace(row, line=row.line + shift) for row in lines.footer]
+    for name, found in invalid_values.examples.items():
+        numbered = [replace(one, row=one.row + placed.first_file_row) for one in found]
+        invalid_values.examples[name] = numbered
+
+
+def merge_parse_stats(flows: Flows, counted: Iterable[tuple[PlacedShard, InvalidValues]]) -> InvalidValues:
+    """What all shards count together, given in plan order.
+
+    Raises:
+        DataError: too much of a file cannot be used.
+    """
+    whole = InvalidValues()
+    for part, found in groupby(counted, key=lambda pair: pair[0].shard.part):
+        merged, is_log = InvalidValues(), False
+        for one, invalid in found:
+            if invalid.lines.num_rows:
+                merged.lines.go_on()  # lines at the end of the shard before were not the end of the file
+            merged.merge(invalid)
+            is_log = one.shard.unit == "log"
+        where = flows.parts[part].where
+        if not is_log:  # else it was checked when it was read
+            flows.check_usable(merged, where)
+        whole.merge(merged, where if len(flows.parts) > 1 and not is_log else "")
+    return whole
 
 
 def _head_lines(part: FlowFile) -> int:

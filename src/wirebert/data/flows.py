@@ -179,15 +179,19 @@ class Flows:
             num_rows += first_row - 1
             events.update(invalid.lines.events)
             check_vocabularies(self.parts, labels)
-            self._check(invalid, part.where)
+            self.check_usable(invalid, part.where)
             if invalid_values is not None:
                 invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
 
         if not num_rows and not self.can_be_empty:
             raise NoFlowsError(self.no_flows(events))
 
-    def _check(self, invalid: InvalidValues, where: str) -> None:
-        """Refuse a file of which too much cannot be used: where it is trained on, labels are lost with it."""
+    def check_usable(self, invalid: InvalidValues, where: str) -> None:
+        """Refuse a file of which too much cannot be used: where it is trained on, labels are lost with it.
+
+        Raises:
+            DataError: it is refused.
+        """
         if self.is_trained_on:
             invalid.lines.check(self.config.max_invalid_fraction, where)
             invalid.check(self.config.max_invalid_fraction, where)

@@ -33,14 +33,24 @@ class RowSampler:
     """
 
     def __init__(
-        self, num_rows: int = SAMPLE_ROWS, prepare: Callable[[pa.Table], pa.Table] | None = None
+        self,
+        num_rows: int = SAMPLE_ROWS,
+        prepare: Callable[[pa.Table], pa.Table] | None = None,
+        *,
+        first_row: int = 0,
+        least: int = 0,
     ) -> None:
-        """`prepare` is applied to the kept rows of each block; None: dictionaries are decoded and long texts
-        cut."""
+        """A sampler whose first row is `first_row` of a table that has at least `least` rows.
+
+        `prepare` is applied to the kept rows of each block; None: dictionaries are decoded and long texts
+        cut.
+        """
         self.num_rows = num_rows
         self._prepare = prepare or _plain
         self._stride = 1
-        self._num_rows = 0
+        while -(-least // self._stride) > 2 * num_rows:
+            self._stride *= 2
+        self._num_rows = first_row
         self._tables: list[pa.Table] = []
         self._rows: list[Int64[np.ndarray, " sampled"]] = []
 
@@ -52,11 +62,29 @@ class RowSampler:
         self._tables.append(self._prepare(block.take(pa.array(chosen, pa.int64()))))
         self._rows.append(chosen + self._num_rows)
         self._num_rows += block.num_rows
+        self._limit()
+
+    def merge(self, later: "RowSampler") -> None:
+        """Take from the next rows, of which another sampler has taken."""
+        stride = max(self._stride, later._stride)
+        for sampler in (self, later):
+            if sampler._stride < stride:
+                sampler._widen(stride)
+        self._tables += later._tables
+        self._rows += later._rows
+        self._num_rows = later._num_rows
+        self._limit()
+
+    def _limit(self) -> None:
         while sum(map(len, self._rows)) > 2 * self.num_rows:
-            whole = self.result()
-            self._tables = [whole.table.take(pa.array(np.arange(0, len(whole.rows), 2), pa.int64()))]
-            self._rows = [whole.rows[::2]]
-            self._stride *= 2
+            self._widen(2 * self._stride)
+
+    def _widen(self, stride: int) -> None:
+        whole = self.result()
+        chosen = np.flatnonzero(whole.rows % stride == 0)
+        self._tables = [whole.table.take(pa.array(chosen, pa.int64()))] if self._tables else []
+        self._rows = [whole.rows[chosen]]
+        self._stride = stride
 
     def result(self) -> Sample:
         """The rows kept so far."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wirebert.cluster.executors import Executor, InProcess, Pool
+from wirebert.cluster.executors import Executor, InProcess
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.predict import PredictShards, fingerprint, merge_counted
-from wirebert.cluster.ray_executor import RayCluster, import_ray
+from wirebert.cluster.ray_executor import executor_of
 from wirebert.cluster.remote import open_remote_flows
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
@@ -35,20 +35,6 @@ def needs_shards(options: argparse.Namespace) -> bool:
         or isinstance(options.out, str)
         or is_uri(options.data)
     )
-
-
-def executor_of(options: argparse.Namespace) -> Executor:
-    """The executor that the options name.
-
-    Raises:
-        ConfigError: Ray is not installed, or there is less than one worker.
-    """
-    if options.workers is not None and options.workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {options.workers}")
-    if options.cluster is not None:
-        import_ray()  # what is missing is told before anything is read
-        return RayCluster(options.cluster, options.workers)
-    return InProcess() if options.workers is None else Pool(options.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +90,7 @@ def predict_by_shards(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--format ecs is written by one process to one file: leave out --workers, --cluster and folders"
         )
-    with closing(executor_of(options)) as executor:
+    with closing(executor_of(options.workers, options.cluster)) as executor:
         _predict(options, executor, Output.of(options.out))
 
 

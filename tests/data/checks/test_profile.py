@@ -1,7 +1,9 @@
 # The pyarrow stubs lack type arguments at run time.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+import pickle
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.profile import (
-    DISTINCT_CAP,
     ArrayBuilder,
-    ColumnProfile,
+    ProfileBuilder,
     TableProfile,
     feature_hashes,
     profile_table,
@@ -29,6 +31,11 @@ SCHEMA = FlowSchema(
         Column(name="service", kind=ColumnKind.CATEGORY, is_feature=True),
         Column(name="label", kind=ColumnKind.LABEL, is_feature=False),
     ),
+)
+
+
+VALUES = st.tuples(
+    st.none() | st.floats(allow_nan=False).map(lambda number: number + 0.0), st.none() | st.text(max_size=3)
 )
 
 
@@ -126,20 +133,24 @@ def test_nan_counts_as_missing_and_infinity_as_a_value(as_dictionary: bool):
     assert (found.num_missing, found.num_distinct, found.minimum, found.maximum) == (2, 2, 1.0, float("inf"))
 
 
-def test_distinct_values_are_counted_up_to_a_cap():
-    numbers = np.arange(DISTINCT_CAP + 500, dtype=np.float64)
-    found = column(
-        profile_table(Tables(pa.table({"bytes": numbers}), pa.table({"bytes": numbers + 7}))), "bytes"
-    )
-    assert found.distinct_text == ">10,000"
-    assert not found.no_value_repeats
-    assert column(profile_table(Tables(pa.table({"bytes": numbers[:300]}))), "bytes").distinct_text == "300"
-
-
-def test_values_that_never_repeat_are_noticed_beyond_the_cap():
-    numbers = np.arange(3 * DISTINCT_CAP, dtype=np.float64)
-    halves = [pa.table({"bytes": half}) for half in np.split(numbers, 2)]
-    assert column(profile_table(Tables(*halves)), "bytes").no_value_repeats
+@given(rows=st.lists(VALUES, max_size=20), cut=st.integers(0, 20), rotate=st.integers(0, 5))
+def test_profiles_of_parts_are_merged_to_that_of_all_rows(
+    rows: list[tuple[float | None, str | None]], cut: int, rotate: int
+):
+    texts = [text for _, text in rows]
+    plain = table(bytes=[number for number, _ in rows], service=texts, label=texts)
+    whole, merged = ProfileBuilder(SCHEMA), ProfileBuilder(SCHEMA)
+    whole.add(plain)
+    for first, part in ((0, plain.slice(0, cut)), (min(cut, len(rows)), plain.slice(cut))):
+        builder = ProfileBuilder(SCHEMA, first_row=first)
+        builder.add(as_dictionaries(part, rotate))
+        merged.merge(cast(ProfileBuilder, pickle.loads(pickle.dumps(builder))))
+    ours, theirs = (builder.result("flows", InvalidValues()) for builder in (merged, whole))
+    assert ours.columns == theirs.columns
+    assert ours.label_names == theirs.label_names
+    assert ours.labels.tolist() == theirs.labels.tolist()
+    assert ours.feature_hashes.tolist() == theirs.feature_hashes.tolist()
+    assert ours.sample.table.equals(theirs.sample.table)
 
 
 def test_the_hash_looks_at_features_only():
@@ -165,11 +176,6 @@ def test_values_that_change_columns_or_places_change_the_hash():
         {"a": ["x", "y", "xy", "", "yx", "\0", "", None], "b": ["y", "x", "", "xy", "", "", "\0", ""]}
     )
     assert len(set(feature_hashes(rows, two).tolist())) == rows.num_rows
-
-
-VALUES = st.tuples(
-    st.none() | st.floats(allow_nan=False).map(lambda number: number + 0.0), st.none() | st.text(max_size=3)
-)
 
 
 @given(rows=st.lists(VALUES, min_size=1, max_size=20), cut=st.integers(0, 20), rotate=st.integers(0, 5))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.checks.profile import ColumnProfile
+from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_names
 from wirebert.data.hashing import mix

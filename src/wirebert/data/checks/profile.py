@@ -1,5 +1,6 @@
 """The profile of a traffic table, computed in one pass: counts per column, labels, and hashes of the rows.
 
+A `ProfileBuilder` takes blocks, or the builders of shards, in the order of their rows, with the same result.
 Memory is bounded: 12 to 28 bytes per row (hashes and label), at most `DISTINCT_CAP` distinct values per
 column, and a sample of rows.
 """
@@ -9,19 +10,20 @@ column, and a sample of rows.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64, Int32, Int64, Shaped, UInt64
+from jaxtyping import Int32, Int64, Shaped, UInt64
 
 from wirebert.data.arrow_columns import dictionary_encode
-from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
+from wirebert.data.checks.column_profile import ColumnAccumulator, ColumnProfile, ValueHashes
+from wirebert.data.hashing import NULL_HASH, text_hashes
 from wirebert.data.labels import ClassMap
 from wirebert.data.sampling import RowSampler, Sample
 from wirebert.data.schema.conversion import InvalidValues
-from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 
 
 class ArrayBuilder:
@@ -45,14 +47,21 @@ class ArrayBuilder:
         self._buffer[self._length : end] = block
         self._length = end
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process without the room to grow."""
+        return _built, (self.values, self.has_any)
+
     @property
     def values(self) -> Shaped[np.ndarray, " rows"]:
         """All appended values."""
         return self._buffer[: self._length]
 
 
-DISTINCT_CAP = 10_000
-"""Distinct values of a column are counted exactly up to this number."""
+def _built(values: Shaped[np.ndarray, " rows"], has_any: bool) -> ArrayBuilder:
+    builder = ArrayBuilder(values.dtype)
+    builder.add(values if has_any else None)
+    return builder
+
 
 _ENDS = (ColumnKind.ADDRESS, ColumnKind.PORT)
 _NOT_INNER = (*_ENDS, ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
@@ -75,54 +84,6 @@ class FlowSource(Protocol):
     def blocks(self, invalid: InvalidValues | None = None, /) -> Iterator[pa.Table]:
         """Typed tables in file order; values of the wrong kind are counted in `invalid`."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ColumnProfile:
-    """Counts and range of one column."""
-
-    column: Column
-    num_rows: int
-    num_missing: int
-    num_distinct: int
-    """Distinct values that are not missing; `DISTINCT_CAP` + 1 if there are more."""
-    no_value_repeats: bool
-    """No value repeats, within a block or among the first `DISTINCT_CAP` distinct values."""
-    minimum: float | None
-    """Smallest number; None for other kinds and if all values are missing."""
-    maximum: float | None
-    """Largest number; None for other kinds and if all values are missing."""
-    is_whole: bool
-    """Every value is a whole number (False for other kinds of columns)."""
-    example: str | None
-    """The first value, as text."""
-    num_negative: int = 0
-    num_infinite: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name of the column."""
-        return self.column.name
-
-    @property
-    def kind(self) -> ColumnKind:
-        """Kind of the values."""
-        return self.column.kind
-
-    @property
-    def is_feature(self) -> bool:
-        """Whether the column is an input of the model."""
-        return self.column.is_feature
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all rows have the same value (or all are missing)."""
-        return self.num_distinct + (self.num_missing > 0) <= 1
-
-    @property
-    def distinct_text(self) -> str:
-        """Number of distinct values for people: `12`, or `>10,000`."""
-        return f"{self.num_distinct:,}" if self.num_distinct <= DISTINCT_CAP else f">{DISTINCT_CAP:,}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,32 +133,66 @@ class TableProfile:
         return classes.encode_names(self.label_names)[self.labels]
 
 
+@final
+class ProfileBuilder:
+    """Makes a profile of blocks in the order of their rows, whatever their borders."""
+
+    def __init__(self, schema: FlowSchema, *, first_row: int = 0, num_rows: int = 0) -> None:
+        """`first_row` is the row of the first block in the table, which has at least `num_rows` rows."""
+        self.schema = schema
+        self.label_codes: dict[str, int] = {}
+        self._columns: dict[str, ColumnAccumulator] = {}
+        self._features, self._inner, self._shapes = (ArrayBuilder(np.dtype(np.uint64)) for _ in range(3))
+        self._labels = ArrayBuilder(np.dtype(np.int32))
+        self._sampler = RowSampler(first_row=first_row, least=num_rows)
+
+    def add(self, block: pa.Table) -> None:
+        """Take the next rows."""
+        hashes = _profile_block(block, self.schema, self._columns)
+        self._features.add(hashes.features)
+        self._inner.add(hashes.inner)
+        self._shapes.add(hashes.shapes)
+        self._labels.add(_label_codes(block, self.schema, self.label_codes))
+        self._sampler.add(block)
+
+    def merge(self, later: "ProfileBuilder") -> None:
+        """Take the next rows from the builder that was given them."""
+        for name, column in later._columns.items():
+            self._columns.setdefault(name, ColumnAccumulator(column.column)).merge(column)
+        codes = [self.label_codes.setdefault(name, len(self.label_codes)) for name in later.label_codes]
+        self._labels.add(np.array([*codes, -1], np.int32)[later._labels.values])
+        for ours, theirs in (
+            (self._features, later._features),
+            (self._inner, later._inner),
+            (self._shapes, later._shapes),
+        ):
+            ours.add(theirs.values if theirs.has_any else None)
+        self._sampler.merge(later._sampler)
+
+    def result(self, name: str, invalid_values: InvalidValues) -> TableProfile:
+        """The profile of all rows."""
+        found = self._columns
+        invalid_values.sort(self.schema.names)
+        return TableProfile(
+            name=name,
+            schema=self.schema,
+            columns=tuple(found[c.name].result() for c in self.schema.columns if c.name in found),
+            feature_hashes=self._features.values,
+            inner_hashes=self._inner.values if self._inner.has_any else None,
+            shape_hashes=self._shapes.values if self._shapes.has_any else None,
+            labels=self._labels.values,
+            label_names=tuple(self.label_codes),
+            invalid_values=invalid_values,
+            sample=self._sampler.result(),
+        )
+
+
 def profile_table(flows: FlowSource) -> TableProfile:
     """The profile of all blocks, read once. An empty source gives a profile of no rows."""
-    accumulators: dict[str, _ColumnAccumulator] = {}
-    label_codes: dict[str, int] = {}
-    features, inner, shapes = (ArrayBuilder(np.dtype(np.uint64)) for _ in range(3))
-    labels = ArrayBuilder(np.dtype(np.int32))
-    invalid, sampler = InvalidValues(), RowSampler()
+    builder, invalid = ProfileBuilder(flows.schema), InvalidValues()
     for block in flows.blocks(invalid):
-        hashes = _profile_block(block, flows.schema, accumulators)
-        features.add(hashes.features)
-        inner.add(hashes.inner)
-        shapes.add(hashes.shapes)
-        labels.add(_label_codes(block, flows.schema, label_codes))
-        sampler.add(block)
-    return TableProfile(
-        name=flows.name,
-        schema=flows.schema,
-        columns=tuple(accumulators[c.name].result() for c in flows.schema.columns if c.name in accumulators),
-        feature_hashes=features.values,
-        inner_hashes=inner.values if inner.has_any else None,
-        shape_hashes=shapes.values if shapes.has_any else None,
-        labels=labels.values,
-        label_names=tuple(label_codes),
-        invalid_values=invalid,
-        sample=sampler.result(),
-    )
+        builder.add(block)
+    return builder.result(flows.name, invalid)
 
 
 def feature_hashes(table: pa.Table, schema: FlowSchema) -> UInt64[np.ndarray, " rows"]:
@@ -217,7 +212,7 @@ class _RowHashes:
 
 
 def _profile_block(
-    block: pa.Table, schema: FlowSchema, accumulators: "dict[str, _ColumnAccumulator]"
+    block: pa.Table, schema: FlowSchema, accumulators: dict[str, ColumnAccumulator]
 ) -> _RowHashes:
     # A row's hash is the sum of one random-looking number per column and value: mixed once per distinct
     # value, then gathered.
@@ -228,7 +223,7 @@ def _profile_block(
     has_ends = any(column.kind in _ENDS for column in present)
     has_text = any(column.is_feature and column.kind is ColumnKind.TEXT for column in present)
     for column in present:
-        accumulator = accumulators.setdefault(column.name, _ColumnAccumulator(column))
+        accumulator = accumulators.setdefault(column.name, ColumnAccumulator(column))
         seed = text_hashes(pa.array([column.name], pa.string()))[0]
         is_inner = has_ends and column.kind not in _NOT_INNER
         start = 0
@@ -245,119 +240,12 @@ def _profile_block(
     return _RowHashes(total, inner if has_ends else None, total + shapes if has_text else None)
 
 
-def _shape_hashes(chunk: pa.Array) -> "_ValueHashes":
+def _shape_hashes(chunk: pa.Array) -> "ValueHashes":
     """Hashes of texts after replacing digits with 0."""
     encoded = dictionary_encode(chunk)
     texts = pc.replace_substring_regex(encoded.dictionary, r"\d", "0")
     hashes = np.append(text_hashes(texts), NULL_HASH)
-    return _ValueHashes(hashes, encoded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class _ValueHashes:
-    """Hashes of distinct values, and the index of each row's value (None: row i has hash i)."""
-
-    values: UInt64[np.ndarray, " values"]
-    index: Int64[np.ndarray, " rows"] | None
-
-    def mixed_with(self, seed: np.uint64) -> UInt64[np.ndarray, " rows"]:
-        mixed = mix(self.values ^ seed)
-        return mixed if self.index is None else mixed.take(self.index)
-
-
-class _ColumnAccumulator:
-    """Running counts of one column."""
-
-    def __init__(self, column: Column) -> None:
-        self.column = column
-        self.num_rows = 0
-        self.num_missing = 0
-        # Sorted hashes of the distinct values so far, at most DISTINCT_CAP + 1.
-        self.distinct_hashes = np.empty(0, np.uint64)
-        self.no_value_repeats = True
-        self.minimum, self.maximum = np.inf, -np.inf
-        self.is_whole = column.kind.is_numeric
-        self.example: str | None = None
-        self.num_negative = self.num_infinite = 0
-
-    def add(self, chunk: pa.Array) -> _ValueHashes:
-        if isinstance(chunk, pa.DictionaryArray):
-            return self._add_dictionary(chunk)
-        if pa.types.is_string(chunk.type):
-            return self._add_dictionary(chunk.dictionary_encode())
-        numbers: Float64[np.ndarray, " rows"] = chunk.to_numpy(zero_copy_only=False)
-        hashes = number_hashes(numbers)
-        present = ~np.isnan(numbers)
-        self._note_numbers(numbers[present], np.ones(int(present.sum()), np.int64))
-        if self._counts_distinct():
-            self._note_distinct(*np.unique(hashes[present], return_counts=True))
-        self._note_rows(len(numbers), len(numbers) - int(present.sum()))
-        return _ValueHashes(hashes, None)
-
-    def _add_dictionary(self, chunk: pa.DictionaryArray) -> _ValueHashes:
-        values = chunk.dictionary
-        is_number = pa.types.is_floating(values.type)
-        hashes = number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else text_hashes(values)
-        hashes = np.append(hashes, NULL_HASH)
-        indices = chunk.indices.fill_null(len(values)) if chunk.indices.null_count else chunk.indices
-        # Counting and gathering are faster with the machine's own integer width.
-        index = indices.to_numpy().astype(np.int64)
-        counts = np.bincount(index, minlength=len(hashes))
-        occurs = (counts > 0) & (hashes != NULL_HASH)
-        if is_number:
-            self._note_numbers(values.to_numpy(zero_copy_only=False)[occurs[:-1]], counts[:-1][occurs[:-1]])
-        elif self.example is None and occurs.any():
-            self.example = str(values[int(np.argmax(occurs))].as_py())
-        if self._counts_distinct():
-            self._note_distinct(hashes[occurs], counts[occurs])
-        self._note_rows(len(index), int(counts[hashes == NULL_HASH].sum()))
-        return _ValueHashes(hashes, index)
-
-    def _counts_distinct(self) -> bool:
-        return len(self.distinct_hashes) <= DISTINCT_CAP or self.no_value_repeats
-
-    def _note_distinct(
-        self, hashes: UInt64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
-    ) -> None:
-        if self.no_value_repeats:
-            self.no_value_repeats = (
-                bool((counts == 1).all()) and not np.isin(hashes, self.distinct_hashes).any()
-            )
-        if len(self.distinct_hashes) <= DISTINCT_CAP:
-            self.distinct_hashes = np.union1d(self.distinct_hashes, hashes)[: DISTINCT_CAP + 1]
-
-    def _note_numbers(
-        self, numbers: Float64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
-    ) -> None:
-        if not len(numbers):
-            return
-        self.num_negative += int(counts[numbers < 0].sum())
-        self.num_infinite += int(counts[np.isinf(numbers)].sum())
-        self.minimum = min(self.minimum, float(numbers.min()))
-        self.maximum = max(self.maximum, float(numbers.max()))
-        self.is_whole = self.is_whole and bool((np.floor(numbers) == numbers).all())
-        if self.example is None:
-            self.example = f"{numbers[0]:g}"
-
-    def _note_rows(self, num_rows: int, num_missing: int) -> None:
-        self.num_rows += num_rows
-        self.num_missing += num_missing
-
-    def result(self) -> ColumnProfile:
-        has_numbers = self.minimum <= self.maximum
-        return ColumnProfile(
-            column=self.column,
-            num_rows=self.num_rows,
-            num_missing=self.num_missing,
-            num_distinct=len(self.distinct_hashes),
-            no_value_repeats=self.no_value_repeats,
-            minimum=self.minimum if has_numbers else None,
-            maximum=self.maximum if has_numbers else None,
-            is_whole=self.is_whole and has_numbers,
-            example=self.example,
-            num_negative=self.num_negative,
-            num_infinite=self.num_infinite,
-        )
+    return ValueHashes(hashes, encoded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
 
 
 def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> Int32[np.ndarray, " rows"]:
@@ -370,9 +258,9 @@ def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> 
         index = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
         occurs = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
         texts: list[str | None] = encoded.dictionary.to_pylist()
-        new = [
-            codes.setdefault(text, len(codes)) if has_rows and text is not None else -1
-            for text, has_rows in zip(texts, occurs, strict=False)
-        ]
-        parts.append(np.array([*new, -1], np.int32)[index])
+        new = [at for at, text in enumerate(texts) if occurs[at] and text is not None and text not in codes]
+        for at in sorted(new, key=lambda at: int(np.argmax(index == at))):  # in order of appearance
+            codes.setdefault(str(texts[at]), len(codes))
+        found = [-1 if text is None else codes.get(text, -1) for text in texts]
+        parts.append(np.array([*found, -1], np.int32)[index])
     return np.concatenate(parts)

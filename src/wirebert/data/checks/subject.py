@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from wirebert.data.checks.profile import ColumnProfile, TableProfile
+from wirebert.data.checks.column_profile import ColumnProfile
+from wirebert.data.checks.profile import TableProfile
 from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
 
 

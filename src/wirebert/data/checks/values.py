@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.checks.profile import ColumnProfile
+from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_names, format_row_count
 from wirebert.data.schema.schema import ColumnKind

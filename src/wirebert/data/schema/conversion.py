@@ -6,7 +6,7 @@ Each distinct value is converted once: a column of a million rows and three prot
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, cast
@@ -59,7 +59,7 @@ class InvalidValues:
     markers: dict[str, dict[str, int]] = field(default_factory=dict)
     """Column -> text that means "missing" -> rows with it."""
     padded: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Column -> value with spaces around it -> rows with it; the first `MAX_PADDED` values."""
+    """Column -> value with spaces around it -> rows with it; the first `MAX_PADDED` in alphabetical order."""
     noted: dict[str, dict[str, tuple[int, str]]] = field(default_factory=dict)
     """Code of a finding -> column -> rows that it is about, and an example."""
     time_units: dict[str, str] = field(default_factory=dict)
@@ -80,11 +80,17 @@ class InvalidValues:
         del examples[MAX_VALUE_EXAMPLES:]
 
     def count_texts(self, into: dict[str, dict[str, int]], column: str, counts: Mapping[str, int]) -> None:
-        """Add rows per text."""
-        counted = into.setdefault(column, {})
+        """Add rows per text; the first `MAX_PADDED` in alphabetical order are kept."""
+        counted = {**into.get(column, {})}
         for text, count in counts.items():
-            if text in counted or len(counted) < MAX_PADDED:
-                counted[text] = counted.get(text, 0) + count
+            counted[text] = counted.get(text, 0) + count
+        into[column] = dict(sorted(counted.items())[:MAX_PADDED])
+
+    def sort(self, names: Sequence[str]) -> None:
+        """Bring the columns into this order, which does not depend on the blocks that were read."""
+        by_column: list[dict[str, Any]] = [self.counts, self.examples, self.markers, self.padded]
+        for counted in (*by_column, *self.noted.values()):
+            counted.update([(name, counted.pop(name)) for name in names if name in counted])
 
     def note(self, code: str, column: str, count: int, example: str) -> None:
         """Add rows to what the finding `code` says about a column; the first example is kept."""
@@ -269,7 +275,7 @@ def _count_padded(array: pa.DictionaryArray, column: Column, invalid: InvalidVal
     if not pc.any(is_padded).as_py():
         return
     counts = _row_counts(array)
-    chosen = np.flatnonzero(is_padded.fill_null(False).to_numpy(zero_copy_only=False))[:MAX_PADDED]
+    chosen = np.flatnonzero(is_padded.fill_null(False).to_numpy(zero_copy_only=False))
     texts = array.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
     invalid.count_texts(
         invalid.padded,
