@@ -79,6 +79,7 @@ EDGES: Sequence[str] = """
     cli.main
     cli.training_commands
     cluster.plan
+    cluster.context
     cluster.predict
     cluster.ray_executor
     cluster.ray_ranks

@@ -1,4 +1,5 @@
 import csv
+import inspect
 import json
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import pytest
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from wirebert.cli.main import main
+from wirebert.cli.main import build_parser, main
+from wirebert.cli.scoring_commands import detector_arguments
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.export import export_model
@@ -233,3 +235,16 @@ def test_a_service_watches_drift(
     monkeypatch.setattr(server, "serve", serve)
     assert main(["serve", str(tmp_path / "model"), "--backend", "torch"]) == 0
     assert "flows" in served[0].drift_status()
+
+
+def test_a_detector_has_every_option_of_verdicts() -> None:
+    words = "predict m x.csv --fpr 0.01 --novelty --community-id-seed 7 --allow-absent --threads 3".split()
+    found = detector_arguments(build_parser().parse_args(words))
+    assert {
+        "fpr": 0.01,
+        "community_id_seed": 7,
+        "threads": 3,
+        "novelty": True,
+        "allow_absent": True,
+    }.items() <= found.items()
+    assert inspect.signature(Detector.load).parameters.keys() - found.keys() == {"folder", "cache_mb"}

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from wirebert.cluster.executors import InProcess
 from wirebert.cluster.plan import (
@@ -19,10 +18,8 @@ from wirebert.cluster.plan import (
     plan_shards,
 )
 from wirebert.cluster.staging import CountRows
-from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.data.windows import ContextWindows
 
 
 def opened(path: Path, schema: FlowSchema) -> Flows:
@@ -91,23 +88,6 @@ def test_packed_text_cannot_be_cut(tmp_path: Path, traffic_files: dict[str, Path
     path = tmp_path / "flows.csv.gz"
     path.write_bytes(gzip.compress(traffic_files["csv"].read_bytes()))
     assert not can_be_cut(opened(path, schema).parts[0])
-
-
-def test_traffic_with_context_is_one_log_and_one_shard(tmp_path: Path, many: pa.Table, schema: FlowSchema):
-    flows = open_flows(_written(tmp_path, many), schema=schema)
-    with_context = replace(
-        flows,
-        schema=replace(schema, context=ContextWindows()),
-        parts=tuple(replace(part, names=CONTEXT_REQUIRED) for part in flows.parts),
-    )
-    plan = plan_shards(with_context, shard_rows=10)
-    assert [one.unit for one in plan.shards] == ["log"]
-    assert "context columns" in plan.reasons[0]
-
-
-def _written(folder: Path, table: pa.Table) -> Path:
-    parquet.write_table(table, folder / "flows.parquet", row_group_size=100)
-    return folder / "flows.parquet"
 
 
 def test_the_head_of_text_is_what_stands_before_its_rows(traffic_files: dict[str, Path], schema: FlowSchema):

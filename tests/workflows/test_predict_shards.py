@@ -1,39 +1,13 @@
-import argparse
-import inspect
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from wirebert.cli.main import build_parser, main
+from wirebert.cli.main import main
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact, save_artifact
-from wirebert.inference.detector import Detector
-from wirebert.workflows.predict_shards import Output, detector_arguments, needs_shards
-
-
-def options(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"workers": None, "cluster": None, "out": None, "data": "x.csv", **given})
-
-
-def test_shards_are_asked_for_by_workers_a_cluster_a_folder_or_a_uri():
-    assert not needs_shards(options(out=Path("x.csv")))
-    for given in ({"workers": 2}, {"cluster": "local"}, {"out": "x/"}, {"data": "s3://b/x"}):
-        assert needs_shards(options(**given))
-
-
-def test_workers_score_with_every_option_of_verdicts():
-    words = "predict m x.csv --fpr 0.01 --novelty --community-id-seed 7 --allow-absent".split()
-    found = detector_arguments(build_parser().parse_args(words), is_shared=True)
-    assert {name: found[name] for name in ("fpr", "community_id_seed", "threads")} == {
-        "fpr": 0.01,
-        "community_id_seed": 7,
-        "threads": 1,
-    }
-    assert found["novelty"]
-    assert found["allow_absent"]
-    assert inspect.signature(Detector.load).parameters.keys() - found.keys() == {"folder", "cache_mb"}
+from wirebert.workflows.predict_shards import Output
 
 
 @pytest.mark.parametrize(

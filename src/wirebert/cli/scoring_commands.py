@@ -6,11 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
+from wirebert.cluster.ray_executor import executor_of
+from wirebert.cluster.storage import is_uri
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
@@ -32,7 +35,7 @@ from wirebert.service.memory import bound_heap
 from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import VerdictCounts, ecs_context, until_asked
-from wirebert.workflows.predict_shards import detector_arguments, needs_shards, predict_by_shards
+from wirebert.workflows.predict_shards import Output, predict_by_shards
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -41,8 +44,13 @@ def predict(options: argparse.Namespace) -> None:
     if options.follow:
         _follow(options)
         return
-    if needs_shards(options):
-        predict_by_shards(options)
+    if (
+        options.workers is not None
+        or options.cluster is not None
+        or isinstance(options.out, str)
+        or is_uri(options.data)
+    ):
+        _predict_by_shards(options)
         return
     if is_stdin:
         bound_heap()  # before the model is loaded: such a process runs for months
@@ -78,6 +86,25 @@ def predict(options: argparse.Namespace) -> None:
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=options.strict)
+
+
+def _predict_by_shards(options: argparse.Namespace) -> None:
+    if options.data == "-":
+        raise ConfigError("--workers, --cluster and folders of shards are for files: no standard input (-)")
+    if options.format == "ecs":
+        raise ConfigError(
+            "--format ecs is written by one process to one file: leave out --workers, --cluster and folders"
+        )
+    with closing(executor_of(options.workers, options.cluster)) as executor:
+        predict_by_shards(
+            options.data,
+            Output.of(options.out),
+            options.model,
+            detector_arguments(options),
+            executor,
+            explained=options.explain,
+            strict=options.strict,
+        )
 
 
 @contextmanager
@@ -241,7 +268,14 @@ def _watched_detector(options: argparse.Namespace) -> Detector:
 
 def _detector(options: argparse.Namespace) -> Detector:
     """The detector that the options describe; exports that it cannot use are named on standard error."""
-    detector = Detector.load(options.model, **detector_arguments(options, is_shared=False))
+    detector = Detector.load(options.model, **detector_arguments(options))
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
+
+
+def detector_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `Detector.load` that the options name."""
+    names = ("device", "precision", "backend", "threads", "fpr", "novelty", "community_id_seed")
+    given = {name: getattr(options, name) for name in names}
+    return {**given, "allow_absent": bool(options.allow_absent)}

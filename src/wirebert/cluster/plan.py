@@ -6,7 +6,7 @@ that is exact: at line ends of plain UTF-8 delimited text without a quote, or of
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 from wirebert.cluster.storage import Storage, is_uri
 from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
-from wirebert.data.context.context import has_context
+from wirebert.data.context.context import ContextSource
 from wirebert.data.delimited.reader import skip_head
 from wirebert.data.dialect import Dialect, read_head
 from wirebert.data.files import FlowFile
@@ -41,8 +41,8 @@ class Shard:
     path: str
     size_bytes: int
     """Of the file."""
-    unit: Literal["log", "file", "row_groups", "bytes"]
-    """What the shard is a range of; a log is all files, one after the other."""
+    unit: Literal["file", "row_groups", "bytes"]
+    """What the shard is a range of."""
     start: int = 0
     stop: int = 0
     num_rows: int | None = None
@@ -83,6 +83,8 @@ class PlacedShard:
     first_line: int = 0
     """Lines of its file before it."""
     time_units: Mapping[str, str] = field(default_factory=dict)
+    new_context: Callable[[], ContextSource] | None = None
+    """What knows the context of its rows; None: it is computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,23 +156,10 @@ class ShardPlan:
 
 
 def plan_shards(flows: Flows, *, shard_bytes: int = SHARD_BYTES, shard_rows: int = SHARD_ROWS) -> ShardPlan:
-    """The shards of opened traffic: footers are read, and text is searched for quotes.
-
-    A flow's context columns depend on the flows before it, so traffic with context is one log and one shard.
-    """
-    sizes = [_size(part) for part in flows.parts]
-    if flows.schema.context is not None and has_context(flows.parts[0].names):
-        if is_uri(flows.parts[0].where):
-            raise DataError(
-                f"{flows.parts[0].where}: the model reads context columns, which depend on earlier flows; "
-                "copy the files to a disk, or train with data.context=false"
-            )
-        path = "\n".join(printable_name(part.where) for part in flows.parts)
-        log = Shard(part=0, path=path, size_bytes=sum(sizes), unit="log")
-        reason = "the model reads context columns, which depend on earlier flows: it is one shard"
-        return ShardPlan(shards=(log,), reasons=(reason,))
+    """The shards of opened traffic: footers are read, and text is searched for quotes."""
     shards: list[Shard] = []
-    for at, (part, size) in enumerate(zip(flows.parts, sizes, strict=True)):
+    for at, part in enumerate(flows.parts):
+        size = _size(part)
         whole = Shard(part=at, path=printable_name(part.where), size_bytes=size, unit="file")
         if part.dialect.format == "parquet":
             shards += [

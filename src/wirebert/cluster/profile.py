@@ -9,7 +9,8 @@ from wirebert.cluster.executors import Executor
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.staging import merge_parse_stats, placed_shards, renumber, staged
 from wirebert.console import warn
-from wirebert.data.checks.profile import ProfileBuilder, TableProfile
+from wirebert.data.checks.profile import ProfileBuilder, TableProfile, profile_table
+from wirebert.data.context.context import has_context
 from wirebert.data.flows import Flows
 from wirebert.data.folders import check_vocabularies
 from wirebert.data.schema.conversion import InvalidValues
@@ -58,6 +59,9 @@ def profile_by_shards(flows: Flows, executor: Executor) -> TableProfile:
         DataError: a file is damaged, or too much of it cannot be used.
         NoFlowsError: there is no flow at all.
     """
+    if flows.schema.context is not None and has_context(flows.parts[0].names):
+        warn("context columns depend on earlier flows: the profile is made by one process")
+        return profile_table(flows)
     plan, placed = placed_shards(flows, executor)
     for reason in plan.reasons:
         warn(reason)
@@ -72,7 +76,7 @@ def profile_by_shards(flows: Flows, executor: Executor) -> TableProfile:
             labels[one.placed.shard.part].update(one.builder.label_codes)
             read.append((one.placed, one.invalid_values))
             peak_mb = max(peak_mb, one.peak_mb)
-    if flows.is_trained_on and placed[0].shard.unit != "log":
+    if flows.is_trained_on:
         for last in range(1, len(labels)):
             check_vocabularies(flows.parts, labels[: last + 1])
     invalid = merge_parse_stats(flows, read)

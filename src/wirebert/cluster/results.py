@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
@@ -49,6 +49,11 @@ class ShardFolder:
     settings: str
     ending: str
     """`.parquet`, `.csv` or `.jsonl`."""
+
+    @property
+    def context(self) -> Storage:
+        """The folder of context columns, which are needed until the end."""
+        return replace(self.storage, root=self.storage.path(f"{ABOUT_FOLDER}/context"))
 
     def begin(self, plan: ShardPlan) -> None:
         """Write the plan; or, where one was begun, require that it is the same.
@@ -106,8 +111,11 @@ class ShardFolder:
         return digest_of(self.storage.pieces(record.file)) == record.sha256
 
     def end(self, records: Sequence[ShardRecord]) -> None:
-        """Write the manifest of all shards, in the order of their rows; delete what killed workers left."""
+        """Write the manifest of all shards, in the order of their rows; delete what killed workers left,
+        and context columns."""
         self.storage.delete_unfinished()
+        if self.context.exists():
+            self.context.delete()
         shards = [
             {name: getattr(record, name) for name in ("id", "file", "num_rows", "size_bytes", "sha256")}
             for record in records

@@ -47,12 +47,16 @@ def placed_shards(flows: Flows, executor: Executor) -> tuple[ShardPlan, tuple[Pl
 def staged(flows: Flows, placed: PlacedShard) -> Generator[Flows]:
     """The rows of a shard of `flows`, as a file of their own."""
     shard = placed.shard
-    if shard.unit == "log":
-        yield flows
-        return
     part = flows.parts[shard.part]
     # What is lost is counted over the whole file.
-    one = replace(flows, listing=(), can_be_empty=True, is_trained_on=False, time_units=placed.time_units)
+    one = replace(
+        flows,
+        listing=(),
+        can_be_empty=True,
+        is_trained_on=False,
+        time_units=placed.time_units,
+        new_context=placed.new_context,
+    )
     if shard.unit == "row_groups" and not is_uri(part.where):
         groups = range(shard.start, shard.stop)
         yield replace(one, parts=(replace(part, row_groups=groups),))
@@ -126,16 +130,14 @@ def merge_parse_stats(flows: Flows, counted: Iterable[tuple[PlacedShard, Invalid
     """
     whole = InvalidValues()
     for part, found in groupby(counted, key=lambda pair: pair[0].shard.part):
-        merged, is_log = InvalidValues(), False
-        for one, invalid in found:
+        merged = InvalidValues()
+        for _, invalid in found:
             if invalid.lines.num_rows:
                 merged.lines.go_on()  # lines at the end of the shard before were not the end of the file
             merged.merge(invalid)
-            is_log = one.shard.unit == "log"
         where = flows.parts[part].where
-        if not is_log:  # else it was checked when it was read
-            flows.check_usable(merged, where)
-        whole.merge(merged, where if len(flows.parts) > 1 and not is_log else "")
+        flows.check_usable(merged, where)
+        whole.merge(merged, where if len(flows.parts) > 1 else "")
     return whole
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int64
 from wirebert.console import printable_name
 from wirebert.data.accounting import MOST_REJECTED
 from wirebert.data.config import DataConfig
-from wirebert.data.context.context import FlowContext, has_context
+from wirebert.data.context.context import ContextSource, FlowContext, has_context
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.findings import Finding
@@ -67,6 +67,8 @@ class Flows:
     """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
     time_units: Mapping[str, str] = field(default_factory=dict)
     """Column of times -> how it is written, where these are later rows of a file; else its rows tell."""
+    new_context: Callable[[], ContextSource] | None = None
+    """What knows the context of later rows of a log; None: it is computed from the first row on."""
 
     @property
     def dialect(self) -> Dialect:
@@ -128,7 +130,7 @@ class Flows:
     def blocks(
         self,
         invalid_values: InvalidValues | None = None,
-        context: FlowContext | None = None,
+        context: ContextSource | None = None,
         content: ContentDigest | None = None,
     ) -> Iterator[pa.Table]:
         """Typed tables in file order; see `convert`. Can be called again and gives the same blocks.
@@ -147,8 +149,8 @@ class Flows:
         if self.typed_rows is not None and invalid_values is None and context is None and content is None:
             yield from read_typed_rows(self.typed_rows)
             return
-        if context is None and self.schema.context is not None:
-            context = FlowContext(self.schema.context)  # the files are one log
+        if context is None and self.schema.context is not None:  # the files are one log
+            context = FlowContext(self.schema.context) if self.new_context is None else self.new_context()
         block_bytes = self.config.block_mb << 20
         num_rows, events, labels = 0, Counter[str](), list[set[str]]()
         for part in self.parts:

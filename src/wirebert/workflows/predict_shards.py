@@ -1,16 +1,14 @@
 """`wirebert predict` by shards: plan, count, score on any executor, and join the results in plan order."""
 
-import argparse
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import Executor, InProcess
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.predict import PredictShards, fingerprint, merge_counted
-from wirebert.cluster.ray_executor import executor_of
 from wirebert.cluster.remote import open_remote_flows
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
@@ -27,16 +25,6 @@ from wirebert.inference.rejected_rows import rejected_path
 from wirebert.workflows.findings import require_no_warnings, tell
 
 
-def needs_shards(options: argparse.Namespace) -> bool:
-    """Whether the options of a command ask for work by shards."""
-    return (
-        options.workers is not None
-        or options.cluster is not None
-        or isinstance(options.out, str)
-        or is_uri(options.data)
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """Where verdicts go: a folder of shards, or one file that is joined from such a folder."""
@@ -44,6 +32,8 @@ class Output:
     folder: Storage
     file: Storage | None
     ending: str
+    name: str
+    """As the user named it."""
 
     @classmethod
     def of(cls, out: str | Path | None) -> "Output":
@@ -60,7 +50,8 @@ class Output:
         ending = Path(place).suffix.lower()
         is_folder = str(out).startswith(f"{place}/") or (is_uri(name) and ending not in WRITERS)
         if is_folder:
-            return cls(folder=Storage.of(name), file=None, ending=ending if ending in WRITERS else ".parquet")
+            ending = ending if ending in WRITERS else ".parquet"
+            return cls(folder=Storage.of(name), file=None, ending=ending, name=str(out))
         if ending not in WRITERS:
             raise ConfigError(
                 f"--out {name}: expected a folder (NAME/) or a name ending in one of {', '.join(WRITERS)}, "
@@ -74,7 +65,7 @@ class Output:
                 )
         if not is_uri(name) and not Path(name).parent.is_dir():
             raise DataError(f"--out {name}: the folder {Path(name).parent} does not exist; create it first")
-        return cls(folder=Storage.of(next_to(name, ".shards")), file=file, ending=ending)
+        return cls(folder=Storage.of(next_to(name, ".shards")), file=file, ending=ending, name=str(out))
 
     @property
     def rejected(self) -> Storage:
@@ -82,36 +73,38 @@ class Output:
         return Storage.of(_rejected_name(self.folder.name if self.file is None else self.file.name))
 
 
-def predict_by_shards(options: argparse.Namespace) -> None:
-    """Write a verdict for every flow, shard by shard; what an earlier start finished is kept."""
-    if options.data == "-":
-        raise ConfigError("--workers, --cluster and folders of shards are for files: no standard input (-)")
-    if options.format == "ecs":
-        raise ConfigError(
-            "--format ecs is written by one process to one file: leave out --workers, --cluster and folders"
-        )
-    with closing(executor_of(options.workers, options.cluster)) as executor:
-        _predict(options, executor, Output.of(options.out))
+def predict_by_shards(
+    data: str,
+    out: Output,
+    model: Path,
+    detector: Mapping[str, Any],
+    executor: Executor,
+    *,
+    explained: Literal["alerts", "all"] | None = None,
+    strict: bool = False,
+) -> None:
+    """Write a verdict for every flow, shard by shard; what an earlier start finished is kept.
 
-
-def _predict(options: argparse.Namespace, executor: Executor, out: Output) -> None:
-    artifact = load_artifact(options.model)
-    flows = open_any(options.data, DataConfig(allow_absent=bool(options.allow_absent)), artifact.schema)
+    Args:
+        detector: arguments of `Detector.load`; each of several workers has one thread, unless a number is
+            given.
+    """
+    artifact = load_artifact(model)
+    flows = open_any(data, DataConfig(allow_absent=detector["allow_absent"]), artifact.schema)
     fit = TrafficFit.of(artifact.tokenizer, flows)
     operating = artifact.operating_point
-    opened = (*fit.opened, *(operating.findings(options.fpr) if operating else ()))
+    opened = (*fit.opened, *(operating.findings(detector["fpr"]) if operating else ()))
     tell(opened)
-    detector = detector_arguments(options, is_shared=not isinstance(executor, InProcess))
+    threads = detector["threads"] or (None if isinstance(executor, InProcess) else 1)
+    detector = {**detector, "threads": threads}
     plan, placed = placed_shards(flows, executor)
     for reason in plan.reasons:
         warn(reason)
     folder = ShardFolder(
-        storage=out.folder, settings=fingerprint(options.model, detector, options.explain), ending=out.ending
+        storage=out.folder, settings=fingerprint(model, detector, explained), ending=out.ending
     )
     folder.begin(plan)
-    job = PredictShards(
-        model=options.model, detector=detector, flows=flows, folder=folder, explained=options.explain
-    )
+    job = PredictShards(model=model, detector=detector, flows=flows, folder=folder, explained=explained)
     records = finish(folder, placed, executor, job)
     merge_counted(flows, fit, zip(placed, (one.counted for one in records), strict=True))
     folder.end(records)
@@ -123,12 +116,12 @@ def _predict(options: argparse.Namespace, executor: Executor, out: Output) -> No
         warn(line)
     engine, peak_mb = records[0].engine, max(one.peak_mb for one in records)
     done = (
-        f"{fit.invalid_values.num_rows:,} flows by {engine}: {options.out} "
+        f"{fit.invalid_values.num_rows:,} flows by {engine}: {out.name} "
         f"({len(records):,} shard{'s' * (len(records) > 1)}, at most {peak_mb:,} MB a worker)"
     )
     SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     tell(fit.scored)
-    require_no_warnings((*opened, *fit.scored), strict=options.strict)
+    require_no_warnings((*opened, *fit.scored), strict=strict)
 
 
 def open_any(data: str, config: DataConfig, schema: FlowSchema) -> Flows:
@@ -136,17 +129,6 @@ def open_any(data: str, config: DataConfig, schema: FlowSchema) -> Flows:
     return (
         open_remote_flows(data, config, schema) if is_uri(data) else open_flows(data, config, schema=schema)
     )
-
-
-def detector_arguments(options: argparse.Namespace, *, is_shared: bool) -> dict[str, Any]:
-    """Arguments of `Detector.load`; each of several workers has one thread, unless a number is given."""
-    names = ("device", "precision", "backend", "fpr", "novelty", "community_id_seed")
-    given = {name: getattr(options, name) for name in names}
-    return {
-        **given,
-        "threads": options.threads or (1 if is_shared else None),
-        "allow_absent": bool(options.allow_absent),
-    }
 
 
 def finish(
@@ -160,6 +142,8 @@ def finish(
     records = folder.finished(placed)
     if records:
         warn(f"{len(records):,} of {len(placed):,} shards were finished before")
+    if len(records) < len(placed):
+        placed = context_in_order(job.flows, placed, executor, folder.context)
     waiting = [one for one in placed if one.shard.id not in records]
     records |= {record.id: record for record in executor.run(job, waiting)}
     engines = sorted({record.engine for record in records.values()})

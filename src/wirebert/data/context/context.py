@@ -15,11 +15,11 @@ without flows.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.context.clock import ArrivalClock
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
@@ -104,6 +104,15 @@ def count_without_history(table: pa.Table, windows: ContextWindows) -> int:
     return int((arrivals_us < span_us).sum())
 
 
+@runtime_checkable
+class ContextSource(Protocol):
+    """Knows the context of the flows of a log."""
+
+    def append(self, table: pa.Table) -> pa.Table:
+        """The next table of the log, with the context columns at its end."""
+        ...
+
+
 class FlowContext:
     """Appends context columns to the tables of one log, in order."""
 
@@ -137,14 +146,20 @@ class FlowContext:
         """
         if not has_context(table.column_names):
             return table
-        is_usable, rows = read_endpoints(table)
-        values = np.full((2 * len(_COLUMNS) + len(_CHANNEL_COLUMNS), table.num_rows), np.nan)
-        parts = [self.add(part) for part in _parts(rows)]
+        columns = self.columns(*read_endpoints(table))
+        for name in columns.column_names:
+            table = table.append_column(name, columns[name])
+        return table
+
+    def columns(self, is_usable: Bool[np.ndarray, " rows"], rows: FlowEndpoints) -> pa.Table:
+        """The context columns of what `read_endpoints` gave for the next table of the log."""
+        values = np.full((2 * len(_COLUMNS) + len(_CHANNEL_COLUMNS), len(is_usable)), np.nan)
+        usable = rows if is_usable.all() else FlowEndpoints(*(column[is_usable] for column in rows))
+        parts = [self.add(part) for part in _parts(usable)]
         if parts:
             values[:, is_usable] = np.concatenate(parts, axis=1)
-        for column, numbers in zip(context_columns(self.windows), values, strict=True):
-            table = table.append_column(column.name, pa.array(numbers, mask=np.isnan(numbers)))
-        return table
+        names = [column.name for column in context_columns(self.windows)]
+        return pa.table([pa.array(numbers, mask=np.isnan(numbers)) for numbers in values], names)
 
     def add(self, rows: FlowEndpoints) -> Float64[np.ndarray, "columns flows"]:
         """Context of the next flows, one row per column; NaN is missing."""

@@ -24,6 +24,8 @@ MAX_BYTES = 1 << 40
 
 _SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
 _RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
+ENDPOINT_COLUMNS = (*CONTEXT_REQUIRED, "dst_port", "conn_state", "dst_packets", *_SENT, *_RECEIVED)
+"""Columns that `read_endpoints` reads."""
 
 
 class FlowEndpoints(NamedTuple):
@@ -39,7 +41,7 @@ class FlowEndpoints(NamedTuple):
 
 
 def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndpoints]:
-    """The rows of a typed table with both endpoints, and their inputs."""
+    """Which rows of a typed table have both endpoints, and the inputs of all rows."""
     ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
     is_usable = ends[0][1] & ends[1][1]
     rows = FlowEndpoints(
@@ -51,7 +53,7 @@ def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndp
         sent_bytes=_bytes(table, _SENT),
         received_bytes=_bytes(table, _RECEIVED),
     )
-    return is_usable, rows if is_usable.all() else FlowEndpoints(*(values[is_usable] for values in rows))
+    return is_usable, rows
 
 
 def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
