@@ -148,6 +148,7 @@ EDGES: Sequence[str] = """
     telemetry.trackers
     training.checkpoint
     training.teacher_store
+    workflows.evaluate_shards
     workflows.monitor
     workflows.learn
     workflows.learning_report

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -78,3 +80,22 @@ def test_scores_can_be_set_when_the_threshold_is_known(schema: FlowSchema, table
     assert flows.is_alert is not None
     changed.set_scores(flows.attack_score, flows.is_alert)
     np.testing.assert_array_equal(changed.counts, expected.counts)
+
+
+@pytest.mark.parametrize("cuts", [[], [10], [30, 31, 2_000], [4_790]])
+def test_blocks_of_parts_of_a_log_are_merged_to_those_of_the_log(
+    schema: FlowSchema, table: pa.Table, cuts: list[int]
+) -> None:
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]))
+    long = pa.concat_tables([table] * 80).combine_chunks()
+    flows, whole = scored(tokenizer, long), TrafficBlocks(tokenizer)
+    whole.add(flows)
+    merged = whole.of_part(4_800, 0)
+    for first, stop in pairwise([0, *cuts, 4_800]):
+        part = TrafficBlocks(tokenizer).of_part(4_800, first)
+        block = tokenizer.encode(long.slice(first, stop - first))
+        some = (flows.has_unseen, flows.attack_score, flows.novelty, flows.is_alert)
+        part.add(ScoredFlows(block, *(None if one is None else one[first:stop] for one in some)))  # pyright: ignore[reportArgumentType]
+        merged.merge(part)
+    np.testing.assert_array_equal(merged.counts, whole.counts)
+    assert merged.num_flows == whole.num_flows

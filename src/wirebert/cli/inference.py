@@ -32,6 +32,7 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
     )
+    add_executor(evaluate)
     add_fit_options(evaluate)
     add_backend(evaluate)
     add_device(evaluate)

@@ -1,9 +1,12 @@
 """The commands `evaluate`, `calibrate` and `drift`, which do not import PyTorch if an export can score."""
 
 import argparse
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from importlib import import_module
+from typing import Any
 
+from wirebert.cluster.ray_executor import executor_of
+from wirebert.cluster.storage import Storage
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
@@ -15,6 +18,7 @@ from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.drift import DRIFTED, compare_traffic, reference_of, show_drift
 from wirebert.workflows.evaluate import evaluate_flows
+from wirebert.workflows.evaluate_shards import ShardedScoring
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.report import show_report, write_report
 
@@ -25,20 +29,39 @@ def evaluate(options: argparse.Namespace) -> None:
         import_module("vl_convert")  # draws the charts; if it is missing, that is told before the scoring
     console = SafeConsole()
     allow_absent = bool(options.allow_absent)
-    detector = Detector.load(
-        options.model, device=options.device, backend=options.backend, allow_absent=allow_absent
-    )
+    arguments: dict[str, Any] = {
+        "device": options.device,
+        "backend": options.backend,
+        "allow_absent": allow_absent,
+    }
+    is_sharded = options.workers is not None or options.cluster is not None
+    if is_sharded and (options.out is None or options.data == "-"):
+        raise ConfigError("--workers and --cluster need --out and files: no standard input (-)")
+    executor = executor_of(options.workers, options.cluster)
+    detector = Detector.load(options.model, **arguments)
     for reason in detector.rejected_backends.values():
         warn(reason)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
-    with new_run_folder(options.out) if options.out else nullcontext() as folder:
+    with (
+        closing(executor),
+        new_run_folder(options.out) if options.out else nullcontext() as folder,
+    ):
+        sharded = None
+        if is_sharded and folder is not None:
+            sharded = ShardedScoring(
+                executor=executor,
+                model=options.model,
+                detector={**arguments, "threads": 1},
+                folder=Storage.of(str(folder.path / "shards")),
+            )
         report = evaluate_flows(
             detector,
             flows,
             data=options.data,
             model=options.model,
             folder=folder,
+            sharded=sharded,
             label_map=options.label_map,
             benign=options.benign,
         )

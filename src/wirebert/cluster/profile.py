@@ -1,13 +1,13 @@
 """The profile of a table by shards: each is read by one worker, and merged in plan order."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from wirebert.cluster.executors import Executor
 from wirebert.cluster.plan import PlacedShard
-from wirebert.cluster.staging import merge_parse_stats, placed_shards, renumber, staged
+from wirebert.cluster.staging import in_plan_order, merge_parse_stats, placed_shards, renumber, staged
 from wirebert.console import warn
 from wirebert.data.checks.profile import ProfileBuilder, TableProfile, profile_table
 from wirebert.data.context.context import has_context
@@ -52,30 +52,33 @@ class ProfileShards:
         return ProfiledShard(placed=placed, builder=builder, invalid_values=invalid, peak_mb=peak_mb)
 
 
-def profile_by_shards(flows: Flows, executor: Executor) -> TableProfile:
+def profile_by_shards(
+    flows: Flows, executor: Executor, placed: Sequence[PlacedShard] | None = None
+) -> TableProfile:
     """The profile of all blocks, as `profile_table` makes it.
+
+    Args:
+        placed: all shards, with their context; None: they are planned.
 
     Raises:
         DataError: a file is damaged, or too much of it cannot be used.
         NoFlowsError: there is no flow at all.
     """
-    if flows.schema.context is not None and has_context(flows.parts[0].names):
-        warn("context columns depend on earlier flows: the profile is made by one process")
-        return profile_table(flows)
-    plan, placed = placed_shards(flows, executor)
-    for reason in plan.reasons:
-        warn(reason)
+    if placed is None:
+        if flows.schema.context is not None and has_context(flows.parts[0].names):
+            warn("context columns depend on earlier flows: the profile is made by one process")
+            return profile_table(flows)
+        plan, placed = placed_shards(flows, executor)
+        for reason in plan.reasons:
+            warn(reason)
     whole, read = ProfileBuilder(flows.schema), list[tuple[PlacedShard, InvalidValues]]()
     labels: list[set[str]] = [set() for _ in flows.parts]
-    waiting: dict[int, ProfiledShard] = {}
     peak_mb = 0
-    for shard in executor.run(ProfileShards(flows, placed[-1].first_row), placed):
-        waiting[shard.placed.index] = shard
-        while (one := waiting.pop(len(read), None)) is not None:
-            whole.merge(one.builder)
-            labels[one.placed.shard.part].update(one.builder.label_codes)
-            read.append((one.placed, one.invalid_values))
-            peak_mb = max(peak_mb, one.peak_mb)
+    for one in in_plan_order(executor.run(ProfileShards(flows, placed[-1].first_row), placed)):
+        whole.merge(one.builder)
+        labels[one.placed.shard.part].update(one.builder.label_codes)
+        read.append((one.placed, one.invalid_values))
+        peak_mb = max(peak_mb, one.peak_mb)
     if flows.is_trained_on:
         for last in range(1, len(labels)):
             check_vocabularies(flows.parts, labels[: last + 1])

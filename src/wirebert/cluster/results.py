@@ -131,7 +131,7 @@ class ShardFolder:
         """Write all shards as one file, in the order of their rows."""
         with out.new_file("") as sink:
             if self.ending == ".parquet":
-                self._join_parquet(records, sink)
+                join_parquet(self.storage, [one.file for one in records], sink)
                 return
             for at, record in enumerate(records):
                 skipped = record.header_bytes if at else 0
@@ -148,16 +148,18 @@ class ShardFolder:
                         for piece in self.storage.pieces(self.rejected_of(record.id)):
                             sink.write(piece)
 
-    def _join_parquet(self, records: Sequence[ShardRecord], sink: DigestingSink) -> None:
-        writer = None
-        for record in records:
-            with self.storage.open_parquet(record.file) as file:
-                if writer is None:
-                    writer = parquet.ParquetWriter(cast(BinaryIO, sink), file.schema_arrow)
-                for group in range(file.metadata.num_row_groups):
-                    writer.write_table(file.read_row_group(group))
-        if writer is not None:
-            writer.close()
+
+def join_parquet(folder: Storage, names: Iterable[str], sink: DigestingSink) -> None:
+    """Write the row groups of several files of a folder as one file."""
+    writer = None
+    for name in names:
+        with folder.open_parquet(name) as file:
+            if writer is None:
+                writer = parquet.ParquetWriter(cast(BinaryIO, sink), file.schema_arrow)
+            for group in range(file.metadata.num_row_groups):
+                writer.write_table(file.read_row_group(group))
+    if writer is not None:
+        writer.close()
 
 
 def digest_of(pieces: Iterator[bytes]) -> str:

@@ -4,6 +4,7 @@ Flows come in bursts, so single flows are not independent. Blocks of many flows 
 differ from each other tells how much a later block may differ without meaning anything.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -91,6 +92,26 @@ class TrafficBlocks:
             row = stop
             if self._num_open == self.num_flows:
                 self._close()
+
+    def of_part(self, num_rows: int, first_row: int) -> "TrafficBlocks":
+        """What counts the flows from `first_row` on of a log of `num_rows`, to be merged in order.
+
+        Its blocks are those that the whole log ends with, so that memory is bounded in each part.
+        """
+        part = copy(self)
+        while num_rows // part.num_flows >= 2 * NUM_BLOCKS:
+            part.num_flows *= 2
+        part._blocks, part._window = [], 2 * NUM_BLOCKS
+        part._open, part._num_open = np.zeros_like(self._open), first_row % part.num_flows
+        return part
+
+    def merge(self, later: "TrafficBlocks") -> None:
+        """Add the flows after these, which were counted by another `of_part` of the log."""
+        first, *others = [*later._blocks, later._open]
+        blocks = [self._open + first, *others]
+        self._blocks += blocks[:-1]
+        self._open, self._num_open = blocks[-1], later._num_open
+        self.num_closed += later.num_closed
 
     def set_scores(
         self, attack_score: Float64[np.ndarray, " flows"], is_alert: Bool[np.ndarray, " flows"]

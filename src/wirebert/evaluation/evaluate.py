@@ -5,7 +5,6 @@ The artifact is loaded from its folder and evaluated as deployed, not the model 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import final
@@ -21,7 +20,7 @@ from wirebert.evaluation.incidents import LabelledIncidents
 from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.coverage import TrafficFit
-from wirebert.inference.detector import Detector
+from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.predictions import no_rows, open_writer
 from wirebert.inference.verdicts import verdict_table
 from wirebert.metrics.intervals import ALONE, Interval
@@ -52,6 +51,11 @@ class TrueClasses:
             ]
             index = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
             self._codes.append(np.array([*known, UNLABELLED], dtype=np.int64)[index])
+
+    def merge(self, later: "TrueClasses") -> None:
+        """Append the labels of later blocks."""
+        ids = [self.labels.setdefault(text, len(self.labels)) for text in later.labels]
+        self._codes.append(np.array([*ids, UNLABELLED], dtype=np.int64)[later.label_ids])
 
     def named(self, labels: pa.ChunkedArray) -> dict[str, pa.Array]:
         """The `label` and `true_class` of each row, as text."""
@@ -105,22 +109,8 @@ def evaluate_detector(
     Raises:
         SchemaError: the part's file has no label column.
     """
-    measure = partial(
-        _measure,
-        detector,
-        part,
-        classes=classes or detector.artifact.classes,
-        train_hashes=train_hashes,
-        seed=seed,
-        num_resamples=num_resamples,
-        fit=fit,
-    )
-    if predictions is None:
-        return measure(lambda _: None)
-    predictions.parent.mkdir(parents=True, exist_ok=True)
-    predictions.unlink(missing_ok=True)
-    with open_writer(predictions) as writer:
-        return measure(writer.write)
+    scored = score_and_write(detector, part, predictions, classes or detector.artifact.classes, fit)
+    return scored.metrics(detector, seed=seed, num_resamples=num_resamples, train_hashes=train_hashes)
 
 
 def evaluate_baseline(
@@ -267,23 +257,107 @@ def merged_classes(
     return probabilities.astype(np.float64) @ np.eye(len(classes.classes))[of_class]
 
 
-def _measure(
+@final
+class ScoredRows:
+    """What metrics need of the rows of a part, block by block."""
+
+    def __init__(self, classes: ClassMap) -> None:
+        self.truth = TrueClasses(classes)
+        self._probabilities: list[Float[np.ndarray, "rows classes"]] = []
+        self._hashes = [np.empty(0, dtype=np.uint64)]
+        self._alert_scores: list[Float[np.ndarray, " rows"]] = [np.empty(0)]
+        self._errors, self._incidents = MistakenFlows(), LabelledIncidents(classes.benign)
+
+    def add(
+        self,
+        table: pa.Table,
+        scores: Scores,
+        rows: Int64[np.ndarray, " rows"],
+        verdicts: pa.Table,
+        label: str,
+    ) -> pa.Table:
+        """Add scored rows. Returns their verdicts with the true classes."""
+        self.truth.add(table.column(label))
+        self._probabilities.append(scores.probabilities)
+        self._hashes.append(scores.row_hashes)
+        if scores.alert_score is not None:
+            self._alert_scores.append(scores.alert_score)
+        named = self.truth.named(table.column(label))
+        if self.truth.classes.classes == scores.classes:
+            self._errors.add(table, scores, rows, named["label"], named["true_class"])
+        for name, texts in named.items():
+            verdicts = verdicts.append_column(name, texts)
+        self._incidents.add(verdicts)
+        return verdicts
+
+    def merge(self, later: "ScoredRows") -> None:
+        """Add later rows."""
+        self.truth.merge(later.truth)
+        self._probabilities += later._probabilities
+        self._hashes += later._hashes
+        self._alert_scores += later._alert_scores
+        self._errors.merge(later._errors)
+        self._incidents.merge(later._incidents)
+
+    def metrics(
+        self,
+        detector: Detector,
+        *,
+        seed: int,
+        num_resamples: int,
+        train_hashes: UInt64[np.ndarray, " train"] | None = None,
+    ) -> SplitMetrics:
+        """The metrics of the detector on these rows."""
+        classes, operating = self.truth.classes, detector.artifact.operating_point
+        is_seen = None if train_hashes is None else np.isin(np.concatenate(self._hashes), train_hashes)
+        joined = np.concatenate([np.empty((0, len(detector.classes))), *self._probabilities])
+        if classes.classes != detector.classes:
+            joined = merged_classes(joined, detector.classes, classes)
+        found = split_metrics(
+            self.truth,
+            joined,
+            seed=seed,
+            num_resamples=num_resamples,
+            is_seen=is_seen,
+            thresholds=FittedThresholds("valid", operating.thresholds, operating.deployed)
+            if operating and operating.deployed
+            else None,
+            alert_scores=np.concatenate(self._alert_scores) if operating and operating.alert_score else None,
+        )
+        return replace(found, mistakes=self._errors.found(detector), incidents=self._incidents.metrics())
+
+
+def score_and_write(
     detector: Detector,
     part: FlowSubset,
+    predictions: Path | None,
+    classes: ClassMap,
+    fit: TrafficFit | None = None,
+) -> ScoredRows:
+    """`score_part` of a whole file; every flow's verdict goes to `predictions` (Parquet)."""
+    if predictions is None:
+        return score_part(detector, part, classes, lambda _: None, fit=fit)
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    predictions.unlink(missing_ok=True)
+    with open_writer(predictions) as writer:
+        return score_part(detector, part, classes, writer.write, fit=fit)
+
+
+def score_part(
+    detector: Detector,
+    part: FlowSubset,
+    classes: ClassMap,
     write: Callable[[pa.Table], None],
     *,
-    classes: ClassMap,
-    train_hashes: UInt64[np.ndarray, " train"] | None,
-    seed: int,
-    num_resamples: int,
-    fit: TrafficFit | None,
-) -> SplitMetrics:
-    label = part.flows.require_label()
-    truth = TrueClasses(classes)
-    probabilities = [np.empty((0, len(detector.classes)))]
-    hashes = [np.empty(0, dtype=np.uint64)]
-    alert_scores = [np.empty(0)]
-    errors, incidents = MistakenFlows(detector), LabelledIncidents(classes.benign)
+    fit: TrafficFit | None = None,
+    first_row: int = 0,
+) -> ScoredRows:
+    """Score a part, whose first flow is row `first_row` of its log, and write its verdicts.
+
+    Args:
+        classes: The classes of the part's labels.
+    """
+    label, scored = part.flows.require_label(), ScoredRows(classes)
     blocks = part.blocks()
     codes = () if fit is None else fit.codes
     # A part without rows still has one block, so that its predictions have their columns.
@@ -293,33 +367,9 @@ def _measure(
         if fit is not None:
             fit.add(table, block)
         scores = detector.score(table, block)
-        probabilities.append(scores.probabilities)
-        hashes.append(scores.row_hashes)
-        if scores.alert_score is not None:
-            alert_scores.append(scores.alert_score)
-        truth.add(table.column(label))
+        rows = rows + first_row
         verdicts = verdict_table(
             table, scores, detector.schema, rows, codes=codes, seed=detector.community_id_seed
         )
-        named = truth.named(table.column(label))
-        if classes.classes == detector.classes:
-            errors.add(table, scores, rows, named["label"], named["true_class"])
-        for name, texts in named.items():
-            verdicts = verdicts.append_column(name, texts)
-        write(verdicts)
-        incidents.add(verdicts)
-    is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
-    operating = detector.artifact.operating_point
-    joined = np.concatenate(probabilities)
-    metrics = split_metrics(
-        truth,
-        joined if classes.classes == detector.classes else merged_classes(joined, detector.classes, classes),
-        seed=seed,
-        num_resamples=num_resamples,
-        is_seen=is_seen,
-        thresholds=FittedThresholds("valid", operating.thresholds, operating.deployed)
-        if operating and operating.deployed
-        else None,
-        alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
-    )
-    return replace(metrics, mistakes=errors.found(), incidents=incidents.metrics())
+        write(scored.add(table, scores, rows, verdicts, label))
+    return scored

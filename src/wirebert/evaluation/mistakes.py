@@ -4,7 +4,7 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int64, UInt64
+from jaxtyping import Float, Float64, Int64, UInt64
 
 from wirebert.inference.detector import Detector, Scores
 from wirebert.metrics.split_metrics import Mistake, most_confident_errors
@@ -26,8 +26,7 @@ _LEAST = 0.005
 class MistakenFlows:
     """Collects the most confident errors of a file, block by block; keeps no more than will be shown."""
 
-    def __init__(self, detector: Detector) -> None:
-        self.detector = detector
+    def __init__(self) -> None:
         self._confusions: dict[tuple[str, str], int] = {}
         self._flows: pa.Table | None = None
         self._rows = np.empty(0, dtype=np.int64)
@@ -67,18 +66,41 @@ class MistakenFlows:
         hashes = scores.row_hashes[wrong]
         # First the most confident of this block, then of these and the ones kept before.
         top = most_confident_errors(probabilities, kinds, hashes)
-        chosen = self._choose(probabilities[top], kinds[top], hashes[top])
-        flows, positions = table.take(wrong[top]), wrong[top]
+        positions = wrong[top]
+        attack = (
+            np.full(len(scores.class_ids), np.nan) if scores.attack_score is None else scores.attack_score
+        )
+        given = labels.take(pa.array(positions, pa.int64())).to_pylist()
+        self._keep(
+            table.take(positions),
+            rows[positions],
+            [str(label) for label in given],
+            attack[positions],
+            self._choose(probabilities[top], kinds[top], hashes[top]),
+        )
+
+    def merge(self, later: "MistakenFlows") -> None:
+        """Add the errors that were kept of later flows."""
+        if later._flows is not None:
+            numbers = np.array([self._number(*pair) for pair in later._confusions], np.int64)
+            chosen = self._choose(later._probabilities, numbers[later._kinds], later._hashes)
+            self._keep(later._flows, later._rows, later._labels, later._attack_scores, chosen)
+
+    def _keep(
+        self,
+        flows: pa.Table,
+        rows: Int64[np.ndarray, " new"],
+        labels: list[str],
+        attack_scores: Float[np.ndarray, " new"],
+        chosen: Int64[np.ndarray, " chosen"],
+    ) -> None:
+        """Keep the flows that `_choose` chose of the old and new ones."""
         if self._flows is not None:
             flows = pa.concat_tables([self._flows, flows], promote_options="permissive")
         self._flows = flows.unify_dictionaries().take(chosen)
-        self._rows = np.concatenate([self._rows, rows[positions]])[chosen]
-        attack = np.full(len(wrong), np.nan) if scores.attack_score is None else scores.attack_score[wrong]
-        self._attack_scores = np.concatenate([self._attack_scores, attack[top]])[chosen]
-        given = [
-            *self._labels,
-            *(str(label) for label in labels.take(pa.array(positions, pa.int64())).to_pylist()),
-        ]
+        self._rows = np.concatenate([self._rows, rows])[chosen]
+        self._attack_scores = np.concatenate([self._attack_scores, attack_scores])[chosen]
+        given = [*self._labels, *labels]
         self._labels = [given[position] for position in chosen.tolist()]
 
     def _number(self, true_class: str, verdict: str) -> int:
@@ -99,14 +121,14 @@ class MistakenFlows:
         self._kinds, self._hashes = self._kinds[chosen], self._hashes[chosen]
         return chosen
 
-    def found(self) -> tuple[Mistake, ...]:
-        """The mistakes, the most confident first, each with its main evidence."""
+    def found(self, detector: Detector) -> tuple[Mistake, ...]:
+        """The mistakes, the most confident first, each with its main evidence by the detector."""
         if self._flows is None or not len(self._kinds):
             return ()
         pairs = list(self._confusions)
         confusions = [pairs[kind] for kind in self._kinds.tolist()]
         explained = confusions[:_NUM_EXPLAINED]
-        carried = self._carriers(self._flows.slice(0, len(explained)), [verdict for _, verdict in explained])
+        carried = _carriers(detector, self._flows.slice(0, len(explained)), [name for _, name in explained])
         carried += [{}] * (len(confusions) - len(explained))
         return tuple(
             Mistake(
@@ -118,7 +140,11 @@ class MistakenFlows:
                 attack_score=None
                 if np.isnan(self._attack_scores[position])
                 else float(self._attack_scores[position]),
-                flow={name: _shown(value) for name, value in flow.items() if self._is_shown(name, value)},
+                flow={
+                    name: _shown(value)
+                    for name, value in flow.items()
+                    if value is not None and name != detector.schema.label
+                },
                 top_features=carried[position],
             )
             for position, ((true_class, verdict), flow) in enumerate(
@@ -126,22 +152,20 @@ class MistakenFlows:
             )
         )
 
-    def _is_shown(self, column: str, value: object) -> bool:
-        return value is not None and column != self.detector.schema.label
 
-    def _carriers(self, flows: pa.Table, verdicts: list[str]) -> list[dict[str, float]]:
-        """For each flow, the columns with the largest contributions to its verdict, largest first."""
-        tokenizer = self.detector.artifact.tokenizer
-        names = [*(encoder.column for encoder in tokenizer.encoders), *tokenizer.text_columns]
-        class_ids = np.array([self.detector.classes.index(name) for name in verdicts], dtype=np.int64)
-        slots = self.detector.explain(flows, class_ids).contributions
-        is_of = np.arange(len(names)) == tokenizer.slot_columns[:, None]
-        columns = slots.astype(np.float64) @ is_of
-        order = np.argsort(-columns, axis=1, kind="stable")[:, :_NUM_CARRIERS]
-        return [
-            {names[column]: round(float(row[column]), 4) for column in strongest if row[column] >= _LEAST}
-            for row, strongest in zip(columns, order.tolist(), strict=True)
-        ]
+def _carriers(detector: Detector, flows: pa.Table, verdicts: list[str]) -> list[dict[str, float]]:
+    """For each flow, the columns with the largest contributions to its verdict, largest first."""
+    tokenizer = detector.artifact.tokenizer
+    names = [*(encoder.column for encoder in tokenizer.encoders), *tokenizer.text_columns]
+    class_ids = np.array([detector.classes.index(name) for name in verdicts], dtype=np.int64)
+    slots = detector.explain(flows, class_ids).contributions
+    is_of = np.arange(len(names)) == tokenizer.slot_columns[:, None]
+    columns = slots.astype(np.float64) @ is_of
+    order = np.argsort(-columns, axis=1, kind="stable")[:, :_NUM_CARRIERS]
+    return [
+        {names[column]: round(float(row[column]), 4) for column in strongest if row[column] >= _LEAST}
+        for row, strongest in zip(columns, order.tolist(), strict=True)
+    ]
 
 
 def _shown(value: object) -> str:
