@@ -169,7 +169,7 @@ class LearnConfig:
 LEARN_DEFAULTS: Final[Mapping[str, object]] = {
     "model": {"size": "mini"},
     "data": {"valid_fraction": 0.2},
-    "decision": {"alert_score": "attack_and_novelty", "novelty_weight": 2.0},
+    "decision": {"alert_score": "attack_and_novelty", "novelty_weight": 4.0},
 }
 """Where `wirebert learn` has other defaults than the sections. `mini` scores on a CPU what a sensor sees."""
 

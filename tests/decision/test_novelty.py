@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from wirebert.decision.novelty import (
+    MAX_DISTANCE,
+    RELATIVE_MAX_DISTANCE,
     ColumnSpace,
     Neighbours,
     NoveltyScorer,
@@ -43,6 +45,35 @@ def test_equal_flows_are_kept_once_and_no_more_than_asked_for() -> None:
     assert len(Neighbours.fit(flows, 100, 0).kept) == 20
     assert len(Neighbours.fit(flows, 7, 0).kept) == 7
     assert len(Neighbours.fit(np.array([[0.0], [-0.0]]), 100, 0).kept) == 1
+
+
+def test_a_flow_near_dense_traffic_is_more_novel_than_one_as_far_from_sparse_traffic() -> None:
+    rng = np.random.default_rng(0)
+    dense, sparse = rng.normal(size=(900, 2)) * 0.1, rng.normal(size=(300, 2)) * 5 + [100, 0]
+    known = np.concatenate([dense, sparse])
+    near = Neighbours.fit(known, len(known), 0, is_relative=True)
+    plain = Neighbours.fit(known, len(known), 0)
+    others = np.stack([dense[0] + np.array([0, 3]), sparse[0] + np.array([0, 30])])
+    distance, relative = plain.distances(others), near.distances(others)
+    # Worked out slowly: sqrt of (usual + the distance to the twentieth other flow) / (2 usual).
+    search = NearestNeighbors(n_neighbors=21).fit(near.kept)
+    apart = search.kneighbors(near.kept)[0][:, -1]
+    nearest = search.kneighbors(others)[1][:, 0]
+    usual = np.median(apart)
+    expected = distance / np.sqrt((usual + apart[nearest]) / (2 * usual))
+    np.testing.assert_allclose(relative, expected, rtol=0.1)  # what is usual comes from a sample
+    assert relative[0] / distance[0] > 1.5 * relative[1] / distance[1]
+    assert Neighbours.fit(known[:1], 5, 0, is_relative=True).distances(known[:1]) == 0
+
+
+def test_the_gaps_come_back_from_the_artifact_and_bound_the_dimensions() -> None:
+    table = pa.table({"bytes": pa.array([1.0, 2, 3, 4, 5] * 10)})
+    scorer = NoveltyScorer.fit(table, 3, 0, is_relative=True)
+    again = NoveltyScorer.of(scorer.codes, scorer.arrays)
+    far = pa.table({"bytes": pa.array([1e9])})
+    np.testing.assert_array_equal(again.scores(far), scorer.scores(far))
+    assert np.abs(again.space.points(far)).max() == RELATIVE_MAX_DISTANCE
+    assert np.abs(NoveltyScorer.fit(table, 3, 0).space.points(far)).max() == MAX_DISTANCE
 
 
 def greedy(points: np.ndarray, num_chosen: int, first: int) -> list[int]:

@@ -150,6 +150,8 @@ class NoveltyRows(NamedTuple):
     seed: int
     joins_attack_score: bool = False
     """Whether alerts use novelty and attack score together; then more benign rows count."""
+    is_relative: bool = False
+    """Whether novelty is relative to how far apart training flows lie nearby."""
 
 
 class MeasuredNovelty(NamedTuple):
@@ -162,7 +164,7 @@ class MeasuredNovelty(NamedTuple):
 
 def measure_novelty(receive: Callable[[], NoveltyRows]) -> MeasuredNovelty:
     """Fit the novelty scorer and score benign validation rows, in one pass over the file."""
-    flows, is_train, is_benign, num_kept, seed, joins_attack_score = receive()
+    flows, is_train, is_benign, num_kept, seed, joins_attack_score, is_relative = receive()
     rng = np.random.default_rng(seed)
     most_benign = MAX_BENIGN if joins_attack_score else MAX_SAMPLED
     chosen = {"train": _some(is_train, MAX_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
@@ -175,7 +177,7 @@ def measure_novelty(receive: Callable[[], NoveltyRows]) -> MeasuredNovelty:
                 part = table.filter(pa.array(rows[first:last]))
                 features[name].append(extract_features(part, flows.schema))
         first = last
-    scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed)
+    scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed, is_relative=is_relative)
     scores = [scorer.scores(table) for table in features["valid"]]
     return MeasuredNovelty(scorer, chosen["valid"], np.concatenate([np.empty(0), *scores]))
 

@@ -18,6 +18,13 @@ from wirebert.encoding.matrix import FeatureEncoder
 MAX_DISTANCE = 10.0
 """Spreads from the mean at which a dimension is cut."""
 
+RELATIVE_MAX_DISTANCE = 1.5
+"""The same where novelty is relative: it counts in how many dimensions a flow differs, and hardly how much.
+Chosen on attacks of training files (docs/experiments.md)."""
+
+NUM_AROUND = 20
+"""The distance to the training flow of this rank says how far apart training flows lie around a kept one."""
+
 CONSTANT_SPREAD = 0.1
 """Spread of a dimension that is constant in training, so that a new category lies as far out as possible."""
 
@@ -40,25 +47,38 @@ class Neighbours:
     """
 
     kept: Float32[np.ndarray, "kept dims"]
+    gaps: Float32[np.ndarray, " kept"] | None = None
+    """How far apart training flows lie around each kept one, from 0.5 up; 1 where that is usual.
+    None: novelty is the plain distance."""
 
     @staticmethod
-    def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
-        """At most `num_kept` distinct training flows, chosen by `farthest_first`."""
+    def fit(
+        points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int, *, is_relative: bool = False
+    ) -> "Neighbours":
+        """At most `num_kept` distinct training flows, chosen by `farthest_first`.
+
+        Args:
+            is_relative: Whether novelty is relative to how far apart training flows lie nearby.
+        """
         # Adding 0.0 removes negative zeros, so equal flows have equal bits.
         distinct = _distinct_rows(np.ascontiguousarray(points.astype(np.float32) + 0.0))
+        kept = distinct
         if len(distinct) > num_kept:
-            distinct = distinct[np.sort(farthest_first(distinct, num_kept, seed))]
-        return Neighbours(distinct)
+            kept = distinct[np.sort(farthest_first(distinct, num_kept, seed))]
+        return Neighbours(kept, gaps_around(kept, distinct, seed) if is_relative else None)
 
     def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
-        """Distance from the nearest kept flow."""
-        parts = [np.sqrt((apart**2).sum(axis=1)) for apart in self.differences(points)]
-        return np.concatenate([np.empty(0), *parts])
+        """Distance from the nearest kept flow, divided by the square root of the gap around that."""
+        parts = [np.empty(0)]
+        for apart, nearest in self.differences(points):
+            distances = np.sqrt((apart**2).sum(axis=1))
+            parts.append(distances if self.gaps is None else distances / np.sqrt(self.gaps[nearest]))
+        return np.concatenate(parts)
 
     def differences(
         self, points: Float[np.ndarray, "flows dims"]
-    ) -> Iterator[Float64[np.ndarray, "some dims"]]:
-        """Each flow minus the nearest kept one, in parts of some flows."""
+    ) -> Iterator[tuple[Float64[np.ndarray, "some dims"], Int64[np.ndarray, " some"]]]:
+        """Each flow minus the nearest kept one, and which that is, in parts of some flows."""
         varies, factors, squares = self._search
         for first in range(0, len(points), _POINTS_AT_ONCE):
             some = points[first : first + _POINTS_AT_ONCE].astype(np.float32)
@@ -66,11 +86,11 @@ class Neighbours:
             squared += squares
             nearest = squared.argmin(axis=1)
             # Computed again for the nearest one: a difference of large squares would lose a small distance.
-            yield (some - self.kept[nearest]).astype(np.float64)
+            yield (some - self.kept[nearest]).astype(np.float64), nearest
 
     def nearest(self, points: Float[np.ndarray, "flows dims"]) -> Float[np.ndarray, "flows dims"]:
         """The kept flow nearest to each flow."""
-        parts = list(self.differences(points))
+        parts = [apart for apart, _ in self.differences(points)]
         return points - np.concatenate(parts) if parts else points
 
     @cached_property
@@ -96,6 +116,31 @@ def _distinct_rows(points: Float32[np.ndarray, "flows dims"]) -> Float32[np.ndar
     keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")
     rows = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1]))).ravel()
     return points[np.unique(rows, return_index=True)[1]]
+
+
+def gaps_around(
+    kept: Float32[np.ndarray, "kept dims"], distinct: Float32[np.ndarray, "points dims"], seed: int
+) -> Float32[np.ndarray, " kept"]:
+    """How far apart the `distinct` points lie around each kept one, half of it from what is usual.
+
+    Where training flows lie far apart, a new flow at some distance is less unusual than where they are dense.
+
+    Source: Breunig et al., "LOF: identifying density-based local outliers", SIGMOD 2000.
+
+    NOTE[DIFF]: one neighbour's distance in place of reachability densities. Novelty divides by the square
+    root of the gap, half way between the plain distance and LOF. Half of a gap is what is usual, so that one
+    dense cluster does not make all other flows unusual.
+    """
+    rank = min(NUM_AROUND, len(distinct) - 1)
+    squares = np.einsum("nd,nd->n", distinct, distinct)
+    some = distinct[np.random.default_rng(seed).permutation(len(distinct))[:_POINTS_AT_ONCE]]
+    apart: list[np.ndarray] = []
+    for first in range(-_POINTS_AT_ONCE, len(kept), _POINTS_AT_ONCE):
+        part = some if first < 0 else kept[first : first + _POINTS_AT_ONCE]
+        squared = squares - 2 * part @ distinct.T + np.einsum("nd,nd->n", part, part)[:, None]
+        apart.append(np.sqrt(np.partition(squared, rank, axis=1)[:, rank].clip(0)))
+    usual = max(float(np.median(apart[0])), 1e-6)
+    return ((usual + np.concatenate(apart[1:])) / (2 * usual)).astype(np.float32)
 
 
 def farthest_first(
@@ -144,8 +189,8 @@ class ColumnSpace:
 
     A number becomes its logarithm (with its sign) and whether it is missing. A category becomes one dimension
     per frequent value, and one each for rare, new and missing values. Each dimension is standardised on
-    training flows and cut at 10 spreads, so that no column can drown the others. Columns that trees do not
-    read (`tree_features`) have no dimension.
+    training flows and cut at `max_distance` spreads, so that no column can drown the others. Columns that
+    trees do not read (`tree_features`) have no dimension.
     """
 
     encoder: FeatureEncoder
@@ -153,25 +198,28 @@ class ColumnSpace:
     """Whether numbers become logarithms; a baseline uses plain numbers."""
     means: Float32[np.ndarray, " dims"]
     spreads: Float32[np.ndarray, " dims"]
+    max_distance: float = MAX_DISTANCE
 
     @staticmethod
-    def fit(measured: pa.Table, *, logarithms: bool = True) -> "ColumnSpace":
+    def fit(
+        measured: pa.Table, *, logarithms: bool = True, max_distance: float = MAX_DISTANCE
+    ) -> "ColumnSpace":
         """The space of these measured training flows (`tree_features.extract_features`)."""
         coding = FeatureEncoder.fit(measured)
         plain = _dimensions(coding, measured, logarithms)
         spreads = plain.std(axis=0)
         spreads[spreads == 0] = CONSTANT_SPREAD
-        return ColumnSpace(coding, logarithms, plain.mean(axis=0), spreads)
+        return ColumnSpace(coding, logarithms, plain.mean(axis=0), spreads, max_distance)
 
     def points(self, measured: pa.Table) -> Float32[np.ndarray, "flows dims"]:
         """A point for each flow, rounded to half precision, so that saving does not change it."""
         standard = (_dimensions(self.encoder, measured, self.logarithms) - self.means) / self.spreads
-        return standard.clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.float16).astype(np.float32)
+        return standard.clip(-self.max_distance, self.max_distance).astype(np.float16).astype(np.float32)
 
     def values(self, points: Float[np.ndarray, "flows dims"]) -> dict[str, pa.Array]:
         """About the values that lie at these points, by column; rare and new categories are null.
 
-        Points are rounded and cut at `MAX_DISTANCE`, so numbers come back with two or three digits.
+        Points are rounded and cut at `max_distance`, so numbers come back with two or three digits.
         """
         plain = points * self.spreads + self.means
         columns: dict[str, pa.Array] = {}
@@ -203,10 +251,12 @@ class NoveltyScorer:
     neighbours: Neighbours
 
     @staticmethod
-    def fit(measured: pa.Table, num_kept: int, seed: int) -> "NoveltyScorer":
-        """Fit to these measured training flows, at least one."""
-        space = ColumnSpace.fit(measured)
-        return NoveltyScorer(space, Neighbours.fit(space.points(measured), num_kept, seed))
+    def fit(measured: pa.Table, num_kept: int, seed: int, *, is_relative: bool = False) -> "NoveltyScorer":
+        """Fit to these measured training flows, at least one; `is_relative` as in `Neighbours.fit`."""
+        most = RELATIVE_MAX_DISTANCE if is_relative else MAX_DISTANCE
+        space = ColumnSpace.fit(measured, max_distance=most)
+        points = space.points(measured)
+        return NoveltyScorer(space, Neighbours.fit(points, num_kept, seed, is_relative=is_relative))
 
     def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
         """The novelty of each flow; 0 for one that equals a kept training flow."""
@@ -221,7 +271,8 @@ class NoveltyScorer:
         if not len(starts):
             return np.zeros((measured.num_rows, 0))
         points = self.space.points(measured)
-        parts = [np.add.reduceat(apart**2, starts, axis=1) for apart in self.neighbours.differences(points)]
+        found = self.neighbours.differences(points)
+        parts = [np.add.reduceat(apart**2, starts, axis=1) for apart, _ in found]
         squared = np.concatenate([np.empty((0, len(starts))), *parts])
         total = squared.sum(axis=1, keepdims=True)
         return squared / np.where(total > 0, total, 1)
@@ -237,11 +288,12 @@ class NoveltyScorer:
     @property
     def arrays(self) -> dict[str, Float16[np.ndarray, "..."] | Float32[np.ndarray, "..."]]:
         """The arrays to save together with `codes`."""
+        gaps = self.neighbours.gaps
         return {
             "means": self.space.means,
             "spreads": self.space.spreads,
             "kept": self.neighbours.kept.astype(np.float16),
-        }
+        } | ({} if gaps is None else {"gaps": gaps})
 
     @staticmethod
     def of(codes: Mapping[str, list[str] | None], arrays: Mapping[str, np.ndarray]) -> "NoveltyScorer":
@@ -250,8 +302,10 @@ class NoveltyScorer:
             (name, None if values is None else pa.array(values, pa.string()))
             for name, values in codes.items()
         ]
-        space = ColumnSpace(FeatureEncoder(tuple(known)), True, arrays["means"], arrays["spreads"])
-        return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32)))
+        gaps = arrays.get("gaps")
+        most = MAX_DISTANCE if gaps is None else RELATIVE_MAX_DISTANCE
+        space = ColumnSpace(FeatureEncoder(tuple(known)), True, arrays["means"], arrays["spreads"], most)
+        return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32), gaps))
 
 
 def _dimensions(

@@ -4,7 +4,10 @@ A pass masks some columns and predicts them from all others. *Leave-one-out* has
 *groups* of columns a few passes do, in which the columns of a group do not see each other. The softmax is
 over the tokens of the feature's own column.
 
-Source: Salazar et al., "Masked language model scoring", ACL 2020.
+A port is always surprising, a protocol hardly ever, and each more or less so beside other features. So what
+is scored is the *excess*: the surprisal less that which the prediction itself expects, its entropy.
+
+Source: Salazar et al., "Masked language model scoring", ACL 2020. NOTE[DIFF]: less the entropy.
 
 Shape letters: B flows, L tokens per flow (padded), S slots (features; text columns last), M masked positions,
 D model width, V vocabulary.
@@ -59,7 +62,7 @@ class Reader(NamedTuple):
 @final
 @dataclass(frozen=True)
 class SurprisalScorer:
-    """Surprisal (nats) of every feature of flows, by a masked language model and a list of passes."""
+    """Excess surprisal (nats) of every feature of flows, by a masked language model and a list of passes."""
 
     model: DistilBert
     tokenizer: FlowTokenizer
@@ -68,7 +71,10 @@ class SurprisalScorer:
     device: str = "cpu"
 
     def surprisals(self, flows: TokenRows) -> Float32[np.ndarray, "B S"]:
-        """-log P of each feature's value, left-out values included; of a text, the sum over its pieces."""
+        """-log P of each feature's value less the entropy of P, left-out values included.
+
+        Of a text, the sum over its pieces.
+        """
         num_flows = len(flows.offsets) - 1
         found = np.zeros((num_flows, len(self.tokenizer.slots)), np.float32)
         was_training = self.model.training
@@ -100,7 +106,7 @@ class SurprisalScorer:
         readers: Sequence[Reader],
         target: Float32[np.ndarray, "B S"],
     ) -> None:
-        """Add the surprisal of every masked token to its slot in `target`."""
+        """Add the excess surprisal of every masked token to its slot in `target`."""
         head = self.model.masked
         assert head is not None, "a masked language model"
         for batch in by_length(rows.lengths, MAX_TOKENS):
@@ -114,8 +120,8 @@ class SurprisalScorer:
             hidden_BLD = self.model.hidden_states(head.shown(ids_BL), mask_BL)[-1]
             guess_MD = head.guess(hidden_BLD.flatten(0, 1).index_select(0, at_M))
             tokens_M = ids_BL.flatten()[at_M] - head.num_tokens
-            losses_M = own_column_losses(guess_MD, tokens_M, words, head.vocab_bias, readers)
-            np.add.at(target, (batch[row_M], slot_M), losses_M.cpu().numpy())
+            excess_M = excess_surprisals(guess_MD, tokens_M, words, head.vocab_bias, readers)
+            np.add.at(target, (batch[row_M], slot_M), excess_M.cpu().numpy())
 
     def _slots(self, ids: Int64[np.ndarray, "B L"]) -> Int64[np.ndarray, " positions"]:
         """The slot of each token; a piece belongs to the text whose `column:` token precedes it."""
@@ -131,19 +137,20 @@ class SurprisalScorer:
         return [Reader(int(ids[0]), torch.from_numpy(ids).to(self.device)) for ids in sets if len(ids)]
 
 
-def own_column_losses(
+def excess_surprisals(
     guess: Float[Tensor, "M D"],
     tokens: Int64[Tensor, " M"],
     words: Float[Tensor, "V D"],
     bias: Float[Tensor, " V"],
     readers: Sequence[Reader],
 ) -> Float32[Tensor, " M"]:
-    """-log P of each token among the tokens of its own column."""
-    losses_M = torch.zeros(len(tokens), device=guess.device)
+    """-log P of each token among the tokens of its own column, less the entropy of P."""
+    excess_M = torch.zeros(len(tokens), device=guess.device)
     for first, own in readers:
         picked = ((tokens >= first) & (tokens <= own[-1])).nonzero().flatten()
         if len(picked):
-            logits = F.linear(guess[picked], words[own], bias[own]).float()
+            log_probs = F.linear(guess[picked], words[own], bias[own]).float().log_softmax(dim=1)
             index = torch.searchsorted(own, tokens[picked])
-            losses_M[picked] = F.cross_entropy(logits, index, reduction="none")
-    return losses_M
+            expected = (log_probs.exp() * log_probs).sum(dim=1)
+            excess_M[picked] = expected - log_probs.gather(1, index[:, None])[:, 0]
+    return excess_M

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 from rich.console import Console
 from scipy.stats import rankdata
 
@@ -37,6 +37,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import choose_device
 from wirebert.inference.export import add_default_export
+from wirebert.inference.score_cache import distinct_rows
 from wirebert.metrics.masked_lm import MaskedMetrics, column_metrics, masked_metrics
 from wirebert.model.batches import SCORE_WINDOW, score
 from wirebert.model.checkpoints import build, numpy_state
@@ -54,7 +55,7 @@ from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.teacher_store import cached_log_probs, windows
+from wirebert.training.teacher_store import WINDOW, cached_log_probs, windows
 from wirebert.unsupervised.surprisal import SurprisalScorer, grouped_passes
 from wirebert.unsupervised.targets import UnusualTarget, most_surprising
 from wirebert.workflows.fit import run_training, with_reference
@@ -75,6 +76,8 @@ CLASSES: Final = ClassMap(classes=("normal", "unusual"), benign="normal")
 FLOWS_SEEN: Final = 150_000
 """Flows that each of the two trainings sees, all at least twice, unless training.epochs is set."""
 MAX_EPOCHS: Final = 20
+MAX_SCORED: Final = 50_000
+"""Training flows, drawn at random, whose surprisal the one-pass model learns, beside synthetic ones."""
 MAX_REFERENCE: Final = 20_000
 """Training flows whose surprisal makes the scale of the score."""
 TEMPERATURE: Final = 2.0
@@ -146,7 +149,7 @@ def learn_detector(
     quality = masked_quality(run, folder, traffic, masked)
     correlation = compare_with_leave_one_out(run, traffic, model, scorer)
     log.end_stage("comparison")
-    num_left_out = len(traffic.train) - int(is_trusted.sum())
+    num_left_out = len(scored_flows(run, traffic)) - int(is_trusted.sum())
     return Learned(artifact, num_left_out, quality, correlation)
 
 
@@ -239,22 +242,31 @@ def write_flows(
     return EncodedFlows.open(folder)
 
 
+def scored_flows(run: LearnConfig, traffic: EncodedTraffic) -> Int64[np.ndarray, " flows"]:
+    """The training flows, by position, whose surprisal is computed; in random order."""
+    return np.random.default_rng(run.seed).permutation(len(traffic.train))[:MAX_SCORED]
+
+
 def surprisal_targets(
     run: LearnConfig, folder: RunFolder, traffic: EncodedTraffic, scorer: SurprisalScorer
 ) -> tuple[EncodedFlows, SoftTargets, UnusualTarget]:
-    """The training flows, then synthetic ones; and P(normal) and P(unusual) of each by its surprisal."""
-    train = traffic.train
-    some = np.sort(np.random.default_rng(run.seed).permutation(len(train))[:MAX_REFERENCE])
-    reference = scorer.surprisals(take_rows(train.block, some))
+    """Some training flows (`scored_flows`), then synthetic ones; and P(normal) and P(unusual) of each."""
+    train, some = traffic.train, scored_flows(run, traffic)
+    reference = scorer.surprisals(take_rows(train.block, np.sort(some[:MAX_REFERENCE])))
     target = UnusualTarget.fit(reference, run.surprisal.left_out_fraction)
-    num_mixed = round(run.surprisal.augmentation_factor * len(train))
+    num_mixed = round(run.surprisal.augmentation_factor * len(some))
     mixed = augment_rows(traffic.tokenizer, train, num_mixed, run.seed)
-    flows = write_flows(folder.encoded / "scored", traffic.tokenizer.dtype, chain(windows(train), mixed))
+    drawn = (take_rows(train.block, some[first : first + WINDOW]) for first in range(0, len(some), WINDOW))
+    flows = write_flows(folder.encoded / "scored", traffic.tokenizer.dtype, chain(drawn, mixed))
     watched = progress_bar(windows(flows), "surprisal", len, total=len(flows))
     path = folder.encoded / "scored.soft_targets"
-    log_probs = cached_log_probs(
-        path, watched, (len(flows), 2), lambda block: target.probabilities(scorer.surprisals(block))
-    )
+
+    def ask(block: JaggedRows) -> Float64[np.ndarray, "flows 2"]:
+        distinct = distinct_rows(block, row_hashes(block))
+        found = target.probabilities(scorer.surprisals(take_rows(block, distinct.rows)))
+        return found[distinct.numbers]
+
+    log_probs = cached_log_probs(path, watched, (len(flows), 2), ask)
     soft = SoftTargets(log_probabilities=log_probs, temperature=TEMPERATURE, teacher_weight=1.0, path=path)
     return flows, soft, target
 
@@ -297,11 +309,12 @@ def train_scorer(
 def trusted_rows(
     run: LearnConfig, data: PreparedData, traffic: EncodedTraffic, soft: SoftTargets
 ) -> Bool[np.ndarray, " rows"]:
-    """The rows of the traffic that stand for normal: training rows but for the most surprising ones."""
-    unusual = np.asarray(soft.log_probabilities[: len(traffic.train), UNUSUAL_ID])
+    """The rows that stand for normal: those whose surprisal is known, but for the most surprising ones."""
+    some = scored_flows(run, traffic)
+    unusual = np.asarray(soft.log_probabilities[: len(some), UNUSUAL_ID])
     is_out = most_surprising(unusual, run.surprisal.left_out_fraction)
     is_trusted = np.zeros(data.profile.num_rows, bool)
-    is_trusted[np.asarray(traffic.train.rows)[~is_out]] = True
+    is_trusted[np.asarray(traffic.train.rows)[some[~is_out]]] = True
     return is_trusted
 
 
@@ -330,6 +343,7 @@ def build_artifact(
             num_kept=run.decision.novelty_reference_flows,
             seed=run.seed,
             joins_attack_score=joins,
+            is_relative=True,
         )
         measured = measure_novelty(lambda: rows)
         novelty, by_row = measured.scorer, by_row if joins else None
