@@ -10,13 +10,14 @@ and ports. The most important cells come first, and the file is written after ea
 
 import argparse
 import json
-import signal
 import tempfile
 import time
 from collections import defaultdict
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,10 @@ class Cell:
     """Training rows at most."""
 
 
-def judge(cell: Cell, limit_s: int, threads: int) -> dict[str, Any]:
-    """The figures of a cell, in at most so many seconds."""
+def judge(cell: Cell, threads: int) -> dict[str, Any]:
+    """The figures of a cell."""
     started = time.perf_counter()
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(limit_s)
     train, tests = FILES[cell.data]
     comparison = {
         "protocol": cell.protocol,
@@ -66,17 +65,36 @@ def judge(cell: Cell, limit_s: int, threads: int) -> dict[str, Any]:
         "seed": cell.seed,
         "comparison": comparison,
     }
-    try:
-        with tempfile.TemporaryDirectory() as place:
-            run = resolve_run(find_recipe(cell.data), (), given)
-            figures = detect(run, RunFolder(Path(place)), cell.detector)
-    finally:
-        signal.alarm(0)
+    with tempfile.TemporaryDirectory() as place:
+        run = resolve_run(find_recipe(cell.data), (), given)
+        figures = detect(run, RunFolder(Path(place)), cell.detector)
     return {"seconds": round(time.perf_counter() - started, 1), "figures": figures}
 
 
-def _too_long(*_: object) -> None:
-    raise TimeoutError("the cell took too long")
+def send_figures(to: Connection, cell: Cell, threads: int) -> None:
+    """Judge a cell and send its figures, or the error."""
+    try:
+        to.send(judge(cell, threads))
+    except Exception as error:
+        to.send({"error": repr(error)})
+        raise
+
+
+def judge_apart(cell: Cell, threads: int, limit_s: float, running: set[SpawnProcess]) -> dict[str, Any]:
+    """The figures of a cell, from a process of its own, which is killed after so many seconds."""
+    spawn = get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=send_figures, args=(sender, cell, threads))
+    process.start()
+    running.add(process)
+    sender.close()
+    try:
+        return receiver.recv() if receiver.poll(limit_s) else {"error": f"killed after {limit_s:g} s"}
+    except EOFError:
+        return {"error": "killed"}
+    finally:
+        process.kill()
+        running.discard(process)
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
@@ -111,19 +129,16 @@ def tables(results: list[dict[str, Any]]) -> str:
 
 
 def run_cells(options: argparse.Namespace) -> None:
-    """Judge all cells, those of `learn` in processes of their own beside the rivals'."""
-    spawn = get_context("spawn")
-    learning = ProcessPoolExecutor(options.learn_jobs, mp_context=spawn)
-    rivals = ProcessPoolExecutor(options.jobs, mp_context=spawn)
-    started, results, waiting = time.perf_counter(), list[dict[str, Any]](), dict[Future[Any], Cell]()
+    """Judge all cells, those of `learn` beside the rivals'."""
+    learning, rivals = ThreadPoolExecutor(options.learn_jobs), ThreadPoolExecutor(options.jobs)
+    started, running = time.perf_counter(), set[SpawnProcess]()
+    results, waiting = list[dict[str, Any]](), dict[Future[dict[str, Any]], Cell]()
     for cell in cells(options):
-        pool = learning if cell.detector == "learn" else rivals
-        threads = options.learn_threads if cell.detector == "learn" else 1
-        waiting[pool.submit(judge, cell, options.cell_seconds, threads)] = cell
+        pool, threads = (learning, options.learn_threads) if cell.detector == "learn" else (rivals, 1)
+        waiting[pool.submit(judge_apart, cell, threads, options.cell_seconds, running)] = cell
     try:
         for done in as_completed(waiting, timeout=options.seconds):
-            error = done.exception()
-            found = {"error": repr(error)} if error is not None else done.result()
+            found = done.result()
             results.append({**asdict(waiting[done]), **found})
             took = f"{found.get('seconds', '')} s, {time.perf_counter() - started:.0f} s in all"
             print(json.dumps(asdict(waiting[done])), found.get("error", ""), took, flush=True)
@@ -131,10 +146,9 @@ def run_cells(options: argparse.Namespace) -> None:
     except TimeoutError:
         print(f"stopped after {options.seconds} s: {len(results)} of {len(waiting)} cells", flush=True)
     for pool in (learning, rivals):
-        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+    for process in [*running]:
+        process.kill()
     print(tables(results))
 
 
@@ -152,7 +166,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="rivals at a time")
     parser.add_argument("--learn-jobs", type=int, default=1, help="trainings of `learn` at a time")
     parser.add_argument("--learn-threads", type=int, default=1)
-    parser.add_argument("--cell-seconds", type=int, default=600, help="a cell is given up after that")
+    parser.add_argument("--cell-seconds", type=int, default=600, help="a cell is killed after that")
     parser.add_argument("--seconds", type=float, default=100_000, help="all is ended after that")
     parser.add_argument("--out", type=Path, help="write everything to this JSON file")
     run_cells(parser.parse_args())

@@ -55,8 +55,8 @@ def test_a_flow_near_dense_traffic_is_more_novel_than_one_as_far_from_sparse_tra
     plain = Neighbours.fit(known, len(known), 0)
     others = np.stack([dense[0] + np.array([0, 3]), sparse[0] + np.array([0, 30])])
     distance, relative = plain.distances(others), near.distances(others)
-    # Worked out slowly: sqrt of (usual + the distance to the twentieth other flow) / (2 usual).
-    search = NearestNeighbors(n_neighbors=21).fit(near.kept)
+    # Worked out slowly: sqrt of (usual + the distance to the tenth other flow) / (2 usual).
+    search = NearestNeighbors(n_neighbors=11).fit(near.kept)
     apart = search.kneighbors(near.kept)[0][:, -1]
     nearest = search.kneighbors(others)[1][:, 0]
     usual = np.median(apart)

@@ -22,7 +22,7 @@ RELATIVE_MAX_DISTANCE = 1.5
 """The same where novelty is relative: it counts in how many dimensions a flow differs, and hardly how much.
 Chosen on attacks of training files (docs/experiments.md)."""
 
-NUM_AROUND = 20
+NUM_AROUND = 10
 """The distance to the training flow of this rank says how far apart training flows lie around a kept one."""
 
 CONSTANT_SPREAD = 0.1
