@@ -78,6 +78,7 @@ EDGES: Sequence[str] = """
     api.training
     cli.main
     cli.training_commands
+    cluster.encode
     cluster.plan
     cluster.context
     cluster.predict

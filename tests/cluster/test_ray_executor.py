@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ import pytest
 
 from wirebert.cli.main import main
 from wirebert.cluster import staging
-from wirebert.cluster.executors import InProcess, Pool
+from wirebert.cluster.executors import Executor, InProcess, Job, Pool
 from wirebert.cluster.plan import plan_shards
-from wirebert.cluster.ray_executor import executor_of, import_ray
+from wirebert.cluster.ray_executor import RayCluster, executor_of, import_ray
+from wirebert.config import resolve_run
 from wirebert.errors import ConfigError
+from wirebert.run_folder import RunFolder
+from wirebert.workflows.inspect import inspect_data
+from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +184,58 @@ def test_an_address_where_no_cluster_is_told_in_a_sentence(
     data = traffic_files["csv"]
     assert predict(model, data, tmp_path / "out", "--cluster", "127.0.0.1:1") == 2
     assert "cannot be reached" in capfd.readouterr().err
+
+
+class KillAfterResults:
+    """Kills a worker after each of the first five results."""
+
+    def __init__(self, executor: Executor, name: str) -> None:
+        self.executor, self.name, self.num_killed = executor, name, 0
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        for result in self.executor.run(job, items):
+            workers = children((self.name,))
+            if self.num_killed < 5 and workers:
+                os.kill(workers[-1], signal.SIGKILL)
+                self.num_killed += 1
+            yield result
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("executor", "name"), [(Pool(2), "spawn_main"), (RayCluster("local", 2), "ray::_Worker")]
+)
+def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
+    executor: Executor,
+    name: str,
+    traffic_files: dict[str, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+):
+    given: dict[str, object] = {"train": str(traffic_files["csv"]), "data": {"max_invalid_fraction": 0.5}}
+    run = resolve_run(None, [], given)
+    plain = inspect_data(run.train, run.data).to_json()
+    killing = KillAfterResults(executor, name)
+    assert inspect_data(run.train, run.data, executor=killing).to_json() == plain
+    assert killing.num_killed == 5
+    stores: list[dict[str, bytes]] = []
+    with closing(executor):
+        for which, one in (("plain", InProcess()), ("killed", executor)):
+            folder = RunFolder(tmp_path / which)
+            folder.path.mkdir()
+            data, cache = prepare(run, write_typed_rows(run, folder, one)), folder.encoded
+            steps = [KillAfterResults(one, name if which == "killed" else "none") for _ in range(2)]
+            tokenizer = fit_tokenizer(run, data, cache, steps[0])
+            encode(data.train, data, tokenizer, cache, (), steps[1])
+            assert [step.num_killed for step in steps] == ([5, 5] if which == "killed" else [0, 0])
+            files = [*cache.glob("*.tokenizer.json"), *cache.glob("*/*.bin"), *cache.glob("*/store.json")]
+            stores.append({str(path.relative_to(cache)): path.read_bytes() for path in files})
+    assert stores[0] == stores[1]
+    told = capfd.readouterr()
+    assert told.err.count("a worker died") >= 15
+    assert not told.out

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -7,11 +8,11 @@ import pytest
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.columns import (
+    TrainingCounts,
     count_values,
     distinct,
     encoder_from_dict,
     encoder_to_dict,
-    fit_columns,
     fit_encoder,
     new_counts,
 )
@@ -69,15 +70,25 @@ def test_a_null_inside_a_dictionary_is_a_null():
     assert values[part.codes].tolist() == [None, "a", None]
 
 
+def counted(schema: FlowSchema, blocks: Sequence[pa.Table]) -> TrainingCounts:
+    counts = TrainingCounts(schema.features)
+    for block in blocks:
+        counts.add(block)
+    return counts
+
+
 def test_columns_are_fitted_over_all_blocks_whatever_their_order(web_schema: FlowSchema):
     blocks = [
         pa.table({"duration": [0.0, 1.5], "service": ["http", "dns"], "uri": ["/a b", None]}),
         pa.table({"duration": [2.5, None], "service": ["dns", "http"], "uri": ["/c", "/a b"]}),
     ]
     config = EncodingConfig(subword_vocab_size=300)
-    fitted = fit_columns(web_schema.features, blocks, config)
-    again = fit_columns(web_schema.features, lambda: reversed(blocks), config)
-    assert fitted == again
+    fitted = counted(web_schema, blocks).fit(config)
+    assert counted(web_schema, blocks[::-1]).fit(config) == fitted
+    merged = counted(web_schema, [])
+    for block in blocks:
+        merged.merge(counted(web_schema, [block]))
+    assert merged.fit(config) == fitted
     assert [encoder.column for encoder in fitted.encoders] == [
         "duration",
         "service",
@@ -89,6 +100,6 @@ def test_columns_are_fitted_over_all_blocks_whatever_their_order(web_schema: Flo
 
 
 def test_a_table_without_text_columns_has_no_pieces(web_schema: FlowSchema):
-    fitted = fit_columns(web_schema.features[:2], [], EncodingConfig())
+    fitted = TrainingCounts(web_schema.features[:2]).fit(EncodingConfig())
     assert fitted.subwords is None
     assert len(fitted.encoders) == 2

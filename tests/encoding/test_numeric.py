@@ -173,8 +173,25 @@ def test_fitting_does_not_depend_on_the_order_of_the_blocks():
         one.add(block, np.ones(100, np.int64))
     for block in np.split(values[::-1], 10):
         other.add(block, np.ones(300, np.int64))
-    assert one.sample.tolist() == other.sample.tolist()
-    assert (one.low_, one.high_) == (values.min(), values.max())
+    merged = NumberCounts(max_distinct=100)
+    for block in np.split(values, 3):
+        part = NumberCounts(max_distinct=100)
+        part.add(np.append(block, [np.nan, np.inf]), np.ones(1002, np.int64))
+        merged.merge(part)
+    assert 50 < len(one.sample) <= 100
+    assert one.sample.tolist() == other.sample.tolist() == merged.sample.tolist()
+    assert (one.low_, one.high_) == (merged.low_, merged.high_) == (values.min(), values.max())
+    assert (merged.num_missing_, merged.num_infinite_, merged.num_values_) == (3, 3, 3000)
+
+
+def test_bins_of_a_sample_are_off_by_no_more_than_its_size_allows():
+    """A rank q of k sampled values is off by less than 3 sqrt(q (1 - q) / k), 997 times in 1,000."""
+    counts = NumberCounts(max_distinct=20_000)
+    for block in np.split(np.arange(1.0, 200_001.0), 20):
+        counts.add(block, np.ones(len(block), np.int64))
+    ranks = np.array(NumberEncoder.fit("n", counts, 10).starts) / 200_000
+    wanted = np.arange(10) / 10
+    assert (np.abs(ranks - wanted) < 3 * np.sqrt(wanted * (1 - wanted) / len(counts.sample)) + 1e-3).all()
 
 
 def test_a_sample_of_too_many_values_still_cuts_them_evenly_and_keeps_the_most_frequent():

@@ -94,7 +94,10 @@ def test_the_sample_of_texts_is_bounded_and_does_not_depend_on_their_order():
     for start in range(0, 2000, 10):
         one.add(texts[start : start + 10])
         other.add(texts[::-1][start : start + 10])
-    one.shrink()
-    other.shrink()
-    assert one.texts == other.texts
+    merged = TextSample(max_chars=1000)
+    for part in (texts[1200:], texts[:700], texts[700:1200]):
+        sample = TextSample(max_chars=1000)
+        sample.add(part)
+        merged.merge(sample)
+    assert one.texts == other.texts == merged.texts
     assert 1000 <= one.num_chars_ < 1100

@@ -94,7 +94,11 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "and the run folder under the same path",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="ranks on the cluster (default: as many as it has room for)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read and encode by shards; on a cluster also the ranks of the training "
+        "(default: as many as it has room for)",
     )
 
 

@@ -3,13 +3,15 @@
 import argparse
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
-from wirebert.cluster.ray_executor import RayCluster, import_ray
+from wirebert.cluster.executors import Executor, Pool
+from wirebert.cluster.ray_executor import RayCluster, executor_of, import_ray
 from wirebert.config import (
     LearnConfig,
     RunConfig,
@@ -39,6 +41,7 @@ from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGrou
 from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.fit import run_worker
 from wirebert.workflows.learn import learn
+from wirebert.workflows.prepare import prepare_by_shards
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 from wirebert.workflows.train import train as train_detector
@@ -98,20 +101,19 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
-    cluster = _cluster(options)  # what is missing is told before anything is read
-    with init_process_group(os.environ) as group:
+    # What is missing is told before anything is read.
+    executor = executor_of(getattr(options, "workers", None), getattr(options, "cluster", None))
+    with closing(executor), init_process_group(os.environ) as group:
         if not group.communicator.is_main:
             with sigterm_as_exception():
                 run_worker(group)
         elif options.resume is not None:
-            _resume(options, SafeConsole(), group, cluster)
+            _resume(options, SafeConsole(), group, executor)
         else:
-            _begin(options, SafeConsole(), group, cluster)
+            _begin(options, SafeConsole(), group, executor)
 
 
-def _begin(
-    options: argparse.Namespace, console: Console, group: ProcessGroup, cluster: RayCluster | None
-) -> None:
+def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup, executor: Executor) -> None:
     recipe = _find_recipe(options)
     batch = batch_of_all(group.communicator.size)
     if options.command == "learn":
@@ -129,7 +131,7 @@ def _begin(
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         strict = getattr(options, "strict", False)  # not of `learn`
-        _fit(run, folder, console, group, strict=strict, cluster=cluster)
+        _fit(run, folder, console, group, strict=strict, executor=executor)
 
 
 def batch_of_all(num_processes: int) -> dict[str, object]:
@@ -247,9 +249,7 @@ def _described_learning(
     return run
 
 
-def _resume(
-    options: argparse.Namespace, console: Console, group: ProcessGroup, cluster: RayCluster | None
-) -> None:
+def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup, executor: Executor) -> None:
     names = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     names += ("model", "unlabelled", "size")
     given = [name for name in names if getattr(options, name, None) not in (None, [])]
@@ -275,22 +275,7 @@ def _resume(
             return
         resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
-        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, cluster=cluster)
-
-
-def _cluster(options: argparse.Namespace) -> RayCluster | None:
-    """The cluster that `--cluster` names; None: the training is one of this machine."""
-    address, num_workers = getattr(options, "cluster", None), getattr(options, "workers", None)
-    if address is None:
-        if num_workers is not None:
-            raise ConfigError(
-                "--workers is the number of ranks on a cluster; give --cluster ADDRESS or local"
-            )
-        return None
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {num_workers}")
-    import_ray()
-    return RayCluster(address, num_workers)
+        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, executor=executor)
 
 
 def _fit(
@@ -300,7 +285,7 @@ def _fit(
     group: ProcessGroup = SINGLE_PROCESS,
     *,
     strict: bool = False,
-    cluster: RayCluster | None = None,
+    executor: Executor | None = None,
 ) -> None:
     command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
@@ -308,10 +293,12 @@ def _fit(
             if isinstance(run, LearnConfig):
                 learn(run, folder, console, group)
                 return
-            if cluster is None:
-                report = train_detector(run, folder, console, group)
+            if isinstance(executor, Pool | RayCluster):
+                prepare_by_shards(run, folder, executor)
+            if isinstance(executor, RayCluster):
+                report = train_on_cluster(executor, folder)
             else:
-                report = train_on_cluster(cluster, folder)
+                report = train_detector(run, folder, console, group)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
     if strict:

@@ -122,6 +122,29 @@ class Losses:
         self.add(what, goes_on, "finished shards are kept")
 
 
+@final
+@dataclass(frozen=True)
+class _Numbered:
+    """A job on items with their numbers, which its results keep."""
+
+    job: Job
+
+    def load(self) -> Callable[[tuple[int, Any]], tuple[int, Any]]:
+        work = self.job.load()
+        return lambda numbered: (numbered[0], work(numbered[1]))
+
+
+def run_in_order(executor: Executor, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+    """The result of each item, in the order of the items."""
+    waiting: dict[int, Any] = {}
+    at = 0
+    for number, result in executor.run(_Numbered(job), list(enumerate(items))):
+        waiting[number] = result
+        while at in waiting:
+            yield waiting.pop(at)
+            at += 1
+
+
 _worker: dict[str, Any] = {}
 """The job of this worker process, and what it loaded."""
 

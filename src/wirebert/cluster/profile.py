@@ -1,27 +1,31 @@
 """The profile of a table by shards: each is read by one worker, and merged in plan order."""
 
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
-from wirebert.cluster.executors import Executor
+from wirebert.cluster.context import context_in_order
+from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.cluster.plan import PlacedShard
-from wirebert.cluster.staging import in_plan_order, merge_parse_stats, placed_shards, renumber, staged
+from wirebert.cluster.staging import merge_parse_stats, placed_shards, renumber, staged
+from wirebert.cluster.storage import Storage
 from wirebert.console import warn
 from wirebert.data.checks.profile import ProfileBuilder, TableProfile, profile_table
 from wirebert.data.context.context import has_context
 from wirebert.data.flows import Flows
 from wirebert.data.folders import check_vocabularies
 from wirebert.data.schema.conversion import InvalidValues
+from wirebert.data.typed_rows import TypedRowsWriter
 from wirebert.errors import NoFlowsError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfiledShard:
-    """What the profile takes from a shard."""
+    """What the profile takes from a shard; its typed rows are on disk, if they are wanted."""
 
-    placed: PlacedShard
     builder: ProfileBuilder
     invalid_values: InvalidValues
     peak_mb: int
@@ -36,6 +40,8 @@ class ProfileShards:
     flows: Flows
     num_rows: int
     """Rows that the traffic has at least."""
+    rows: Path | None = None
+    """Folder for the typed rows of each shard."""
 
     def load(self) -> Callable[[PlacedShard], ProfiledShard]:
         """What reads a shard."""
@@ -44,41 +50,63 @@ class ProfileShards:
     def _profile(self, placed: PlacedShard) -> ProfiledShard:
         builder = ProfileBuilder(self.flows.schema, first_row=placed.first_row, num_rows=self.num_rows)
         invalid = InvalidValues()
-        with staged(self.flows, placed) as flows:
-            for block in flows.blocks(invalid):
+        path = None if self.rows is None else self.rows / placed.shard.id
+        with ExitStack() as stack:
+            writer = None
+            if path is not None:
+                writer = stack.enter_context(TypedRowsWriter(path.with_suffix(".partial")))
+            for block in stack.enter_context(staged(self.flows, placed)).blocks(invalid):
                 builder.add(block)
+                if writer is not None:
+                    writer.write(block)
+            if writer is not None and path is not None:
+                writer.finish(path, "", InvalidValues())
         renumber(invalid, self.flows, placed)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        return ProfiledShard(placed=placed, builder=builder, invalid_values=invalid, peak_mb=peak_mb)
+        return ProfiledShard(builder=builder, invalid_values=invalid, peak_mb=peak_mb)
 
 
 def profile_by_shards(
-    flows: Flows, executor: Executor, placed: Sequence[PlacedShard] | None = None
+    flows: Flows,
+    executor: Executor,
+    placed: Sequence[PlacedShard] | None = None,
+    writer: TypedRowsWriter | None = None,
 ) -> TableProfile:
     """The profile of all blocks, as `profile_table` makes it.
 
     Args:
+        flows: the traffic.
+        executor: what reads the shards.
         placed: all shards, with their context; None: they are planned.
+        writer: receives the typed rows, if they are wanted.
 
     Raises:
         DataError: a file is damaged, or too much of it cannot be used.
         NoFlowsError: there is no flow at all.
     """
+    context = None if writer is None else Storage.of(f"{writer.folder}/context")
     if placed is None:
-        if flows.schema.context is not None and has_context(flows.parts[0].names):
+        if context is None and flows.schema.context is not None and has_context(flows.parts[0].names):
             warn("context columns depend on earlier flows: the profile is made by one process")
             return profile_table(flows)
         plan, placed = placed_shards(flows, executor)
         for reason in plan.reasons:
             warn(reason)
-    whole, read = ProfileBuilder(flows.schema), list[tuple[PlacedShard, InvalidValues]]()
+        if context is not None:
+            placed = context_in_order(flows, placed, executor, context)
+    whole, read, peak_mb = ProfileBuilder(flows.schema), list[tuple[PlacedShard, InvalidValues]](), 0
     labels: list[set[str]] = [set() for _ in flows.parts]
-    peak_mb = 0
-    for one in in_plan_order(executor.run(ProfileShards(flows, placed[-1].first_row), placed)):
-        whole.merge(one.builder)
-        labels[one.placed.shard.part].update(one.builder.label_codes)
-        read.append((one.placed, one.invalid_values))
-        peak_mb = max(peak_mb, one.peak_mb)
+    job = ProfileShards(flows, placed[-1].first_row, None if writer is None else writer.folder)
+    done: Iterator[ProfiledShard] = run_in_order(executor, job, placed)
+    for one, shard in zip(placed, done, strict=True):
+        whole.merge(shard.builder)
+        labels[one.shard.part].update(shard.builder.label_codes)
+        read.append((one, shard.invalid_values))
+        peak_mb = max(peak_mb, shard.peak_mb)
+        if writer is not None:
+            writer.append(writer.folder / one.shard.id)
+    if context is not None and context.exists():
+        context.delete()
     if flows.is_trained_on:
         for last in range(1, len(labels)):
             check_vocabularies(flows.parts, labels[: last + 1])

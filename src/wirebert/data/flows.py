@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -364,16 +364,23 @@ class FlowSubset:
 
     def blocks(self) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
         """Typed tables of the subset's rows, each with their row numbers in the file."""
-        first = 0
-        for table in self.flows.blocks():
-            row_numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
-            first += table.num_rows
-            if self.rows is not None:
-                is_selected = self.rows[row_numbers]
-                table, row_numbers = table.filter(pa.array(is_selected)), row_numbers[is_selected]
-            if len(row_numbers):
-                yield table, row_numbers
+        return select_rows(self.flows.blocks(), self.rows)
 
     def tables(self) -> Iterator[pa.Table]:
         """The typed tables without row numbers."""
         return (table for table, _ in self.blocks())
+
+
+def select_rows(
+    tables: Iterable[pa.Table], rows: Bool[np.ndarray, " flows"] | None, first_row: int = 0
+) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
+    """The rows of each table where `rows` is True (None: all), with their numbers from `first_row` on."""
+    at = 0
+    for table in tables:
+        row_numbers = np.arange(at, at + table.num_rows, dtype=np.int64)
+        at += table.num_rows
+        if rows is not None:
+            is_selected = rows[row_numbers]
+            table, row_numbers = table.filter(pa.array(is_selected)), row_numbers[is_selected]
+        if len(row_numbers):
+            yield table, row_numbers + first_row

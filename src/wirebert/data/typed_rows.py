@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -26,18 +26,34 @@ from wirebert.data.schema.conversion import InvalidValue, InvalidValues
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, read_json_file, write_atomic
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ROWS: Final = "rows.arrows"
 INDEX: Final = "index.json"
 COMPRESSION: Final = "zstd"
+PIECE_ROWS: Final = 1 << 18
+"""Least number of rows of a piece, but of the last: what one process reads for others."""
+
+
+class TypedPiece(NamedTuple):
+    """Whole streams of a file of typed rows, which can be read without those before them."""
+
+    start: int
+    """First byte."""
+    stop: int
+    first_row: int
+    num_rows: int
+
+
+_COPY_BYTES = 1 << 22
 
 
 class TypedRowsWriter:
     """Writes blocks of typed rows into a partial folder, which `finish` moves to its final place at once."""
 
     def __init__(self, partial: Path) -> None:
-        self._partial = partial
+        self.folder = self._partial = partial
         self._num_rows = 0
+        self._pieces: list[TypedPiece] = []
         self._writer: ipc.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
 
@@ -57,11 +73,38 @@ class TypedRowsWriter:
         arrays = [_whole(column) for column in block.columns]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=block.schema))
         self._num_rows += block.num_rows
+        if self._num_rows - self._end[1] >= PIECE_ROWS:
+            self._end_piece()
+
+    def append(self, path: Path) -> None:
+        """Append the pieces that another writer wrote to a folder, and delete the folder."""
+        self._end_piece()
+        at, first = self._file.tell(), self._num_rows
+        with (path / ROWS).open("rb") as file:
+            while content := file.read(_COPY_BYTES):
+                self._file.write(content)
+        for piece in read_pieces(path):
+            moved = TypedPiece(piece.start + at, piece.stop + at, piece.first_row + first, piece.num_rows)
+            self._pieces.append(moved)
+            self._num_rows += piece.num_rows
+        shutil.rmtree(path)
 
     def _end_stream(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _end_piece(self) -> None:
+        self._end_stream()
+        start, first = self._end
+        if self._num_rows > first:
+            self._pieces.append(TypedPiece(start, self._file.tell(), first, self._num_rows - first))
+
+    @property
+    def _end(self) -> tuple[int, int]:
+        """Bytes and rows of the pieces so far."""
+        last = self._pieces[-1] if self._pieces else TypedPiece(0, 0, 0, 0)
+        return last.stop, last.first_row + last.num_rows
 
     def finish(self, folder: Path, fingerprint: str, invalid_values: InvalidValues) -> None:
         """Move the rows to `folder`, whole, with the account of the parsing.
@@ -71,7 +114,7 @@ class TypedRowsWriter:
             fingerprint: Of the content of the files that were parsed.
             invalid_values: As the parsing counted them.
         """
-        self._end_stream()
+        self._end_piece()
         num_bytes = self._file.tell()
         self._file.close()
         index = {
@@ -79,6 +122,7 @@ class TypedRowsWriter:
             "fingerprint": fingerprint,
             "num_rows": self._num_rows,
             "num_bytes": num_bytes,
+            "pieces": self._pieces,
             "invalid_values": asdict(invalid_values),
         }
         write_atomic(self._partial / INDEX, json.dumps(index))
@@ -102,16 +146,23 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return cast(pa.Array, column.chunk(0)) if column.num_chunks == 1 else pa.concat_arrays(chunks)
 
 
-def read_typed_rows(folder: Path) -> Iterator[pa.Table]:
-    """The blocks in the order in which they were written, each read when it is asked for.
+def read_pieces(folder: Path) -> tuple[TypedPiece, ...]:
+    """The pieces that `read_typed_rows` reads one by one."""
+    index = cast(dict[str, Any], read_json_file(folder / INDEX))
+    return tuple(TypedPiece(*piece) for piece in index["pieces"])
+
+
+def read_typed_rows(folder: Path, piece: TypedPiece | None = None) -> Iterator[pa.Table]:
+    """The blocks in the order in which they were written, or of a piece, each read when it is asked for.
 
     Raises:
         DataError: the rows are missing or damaged.
     """
     path = folder / ROWS
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if piece is None else piece.stop
         with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
+            file.seek(0 if piece is None else piece.start)
             while file.tell() < size:
                 with ipc.open_stream(file) as stream:
                     for batch in stream:

@@ -36,6 +36,15 @@ class ValueCounts:
                 self.num_missing_ += count
             elif count:
                 self.counts_[value] += count
+        self._shrink()
+
+    def merge(self, other: "ValueCounts") -> None:
+        """Add what was counted in other rows."""
+        self.num_missing_ += other.num_missing_
+        self.counts_.update(other.counts_)
+        self._shrink()
+
+    def _shrink(self) -> None:
         if len(self.counts_) > self.max_distinct:
             self.counts_ = Counter(dict(most_frequent(self.counts_, self.max_distinct // 2)))
 

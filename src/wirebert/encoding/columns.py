@@ -5,7 +5,7 @@ Each distinct value is encoded once: a dictionary column is encoded through its 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -154,32 +154,48 @@ class FittedColumns(NamedTuple):
     """Subwords; None without text columns in a compact vocabulary."""
 
 
-def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingConfig) -> FittedColumns:
-    """Encoders for `features`, fitted on all rows of `blocks`."""
-    counts: dict[str, ColumnCounts] = {
-        column.name: new_counts(column.kind) for column in features if column.kind is not ColumnKind.TEXT
-    }
-    texts = {column.name: TextSample() for column in features if column.kind is ColumnKind.TEXT}
-    for block in blocks() if callable(blocks) else blocks:
+@final
+class TrainingCounts:
+    """How often each value occurs in training, and a sample of the texts; counts of shards are merged."""
+
+    def __init__(self, features: tuple[Column, ...]) -> None:
+        self.features = features
+        self._counts: dict[str, ColumnCounts] = {
+            column.name: new_counts(column.kind) for column in features if column.kind is not ColumnKind.TEXT
+        }
+        self._texts = {column.name: TextSample() for column in features if column.kind is ColumnKind.TEXT}
+
+    def add(self, block: pa.Table) -> None:
+        """Count the values of more rows."""
         for name in block.column_names:
-            if name in counts:
-                count_values(block[name], counts[name])
-            elif name in texts:
+            if name in self._counts:
+                count_values(block[name], self._counts[name])
+            elif name in self._texts:
                 for part in distinct(block[name]):
-                    texts[name].add(part.values.to_pylist())
-    encoders = tuple(
-        fit_encoder(
-            column,
-            counts[column.name],
-            num_bins=config.num_bins,
-            frequent_values=config.num_exact_values,
-            max_categories=config.max_categories,
-            networks=config.networks,
+                    self._texts[name].add(part.values.to_pylist())
+
+    def merge(self, other: "TrainingCounts") -> None:
+        """Add what was counted in other rows."""
+        for name, counts in self._counts.items():
+            counts.merge(other._counts[name])  # pyright: ignore[reportArgumentType]  # of the same column
+        for name, sample in self._texts.items():
+            sample.merge(other._texts[name])
+
+    def fit(self, config: EncodingConfig) -> FittedColumns:
+        """Encoders and subwords for these counts."""
+        encoders = tuple(
+            fit_encoder(
+                column,
+                self._counts[column.name],
+                num_bins=config.num_bins,
+                frequent_values=config.num_exact_values,
+                max_categories=config.max_categories,
+                networks=config.networks,
+            )
+            for column in self.features
+            if column.name in self._counts
         )
-        for column in features
-        if column.name in counts
-    )
-    return FittedColumns(encoders, _fit_subwords(list(texts.values()), config))
+        return FittedColumns(encoders, _fit_subwords(list(self._texts.values()), config))
 
 
 def _fit_subwords(samples: list[TextSample], config: EncodingConfig) -> Subwords | None:

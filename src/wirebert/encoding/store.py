@@ -195,7 +195,7 @@ def map_file(path: Path, dtype: str, length: int) -> np.ndarray:
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.empty(0, dtype)
 
 
-VERSION = 1
+VERSION = 2
 """Increased whenever the same rows and tokenizer settings give different ids than before."""
 
 

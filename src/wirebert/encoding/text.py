@@ -74,6 +74,13 @@ class TextSample:
         if self.num_chars_ > 2 * self.max_chars:
             self.shrink()
 
+    def merge(self, other: "TextSample") -> None:
+        """Add the sample of other texts; it becomes that of all texts together."""
+        self.limit_ = min(self.limit_, other.limit_)
+        self.texts_ = {key: text for key, text in self.texts_.items() if key <= self.limit_}
+        self.num_chars_ = sum(map(len, self.texts_.values()))
+        self.add(other.texts_.values())
+
     def shrink(self) -> None:
         """Drop the texts with the highest hashes beyond `max_chars`."""
         sample: dict[bytes, str] = {}
@@ -89,6 +96,8 @@ class TextSample:
     @property
     def texts(self) -> list[str]:
         """The sampled texts, sorted."""
+        if self.num_chars_ > self.max_chars:
+            self.shrink()
         return sorted(self.texts_.values())
 
 

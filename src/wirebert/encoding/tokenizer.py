@@ -20,10 +20,10 @@ from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.columns import (
     Blocks,
     ColumnEncoder,
+    TrainingCounts,
     distinct,
     encoder_from_dict,
     encoder_to_dict,
-    fit_columns,
 )
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
 from wirebert.encoding.config import LONGEST_ROW, EncodingConfig
@@ -67,9 +67,15 @@ class FlowTokenizer:
     @classmethod
     def fit(cls, schema: FlowSchema, blocks: Blocks, config: EncodingConfig | None = None) -> "FlowTokenizer":
         """The tokenizer for `schema`, fitted on training rows; their order does not matter."""
+        return cls.of_counts(schema, count_rows(schema, blocks), config)
+
+    @classmethod
+    def of_counts(
+        cls, schema: FlowSchema, counts: TrainingCounts, config: EncodingConfig | None = None
+    ) -> "FlowTokenizer":
+        """The tokenizer for `schema`, fitted on what `count_rows` counted in training rows."""
         config = config or EncodingConfig()
-        combined = combined_blocks(blocks, schema.combinations)
-        fitted = fit_columns(all_features(schema), combined, config)
+        fitted = counts.fit(config)
         return cls(schema=schema, config=config, encoders=fitted.encoders, subwords=fitted.subwords)
 
     # Tokens
@@ -366,6 +372,15 @@ class FlowTokenizer:
             encoders=tuple(encoder_from_dict(encoder) for encoder in state["encoders"]),
             subwords=None if state["subwords"] is None else Subwords(**state["subwords"]),
         )
+
+
+def count_rows(schema: FlowSchema, blocks: Blocks) -> TrainingCounts:
+    """The values of training rows, and of combinations of columns."""
+    counts = TrainingCounts(all_features(schema))
+    combined = combined_blocks(blocks, schema.combinations)
+    for block in combined() if callable(combined) else combined:
+        counts.add(block)
+    return counts
 
 
 def _distinct_texts(table: pa.Table, name: str) -> tuple[list[str], Int[np.ndarray, " rows"]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wirebert.cluster.encode import EncodePieces, count_by_shards, encode_blocks, encode_by_shards
+from wirebert.cluster.executors import Executor
 from wirebert.config import LearnConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile
@@ -89,7 +91,7 @@ class TrainingRows:
     teacher: Teacher | None = None
 
 
-def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
+def write_typed_rows(run: RunConfig, folder: RunFolder, executor: Executor | None = None) -> TrainingRows:
     """Parse the training file once, and write its typed rows next to the encoded flows.
 
     A resumed run reuses the rows, and refuses a file whose content has changed.
@@ -109,7 +111,7 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
     if folder.inputs_json.exists():
         fingerprint = flows.fingerprint()
         check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
-    parsed = parse_once(flows, encoded_folder(run, folder), fingerprint)
+    parsed = parse_once(flows, encoded_folder(run, folder), fingerprint, executor)
     check_inputs(folder, parsed.fingerprint, flows.dialect.to_dict(), others)
     listing = with_rows(flows.listing, parsed.profile.invalid_values.lines.rows_by_file)
     parsed = replace(parsed, flows=replace(parsed.flows, listing=listing))
@@ -177,7 +179,9 @@ def split_data(
     )
 
 
-def fit_tokenizer(run: RunConfig | LearnConfig, data: PreparedData, cache: Path) -> FlowTokenizer:
+def fit_tokenizer(
+    run: RunConfig | LearnConfig, data: PreparedData, cache: Path, executor: Executor | None = None
+) -> FlowTokenizer:
     """The tokenizer fitted on the training rows, or reused from an earlier run on the same content.
 
     A run that starts from a pretrained model keeps its tokenizer, and a student that of its teacher.
@@ -186,7 +190,13 @@ def fit_tokenizer(run: RunConfig | LearnConfig, data: PreparedData, cache: Path)
         return data.tokenizer
     schema, rows = data.flows.schema, data.train.rows
     key = tokenizer_key(data.fingerprint, schema, run.encoding, *([] if rows is None else [rows]))
-    return find_or_fit(cache, key, lambda: FlowTokenizer.fit(schema, data.train.tables, run.encoding))
+
+    def fit() -> FlowTokenizer:
+        if executor is None:
+            return FlowTokenizer.fit(schema, data.train.tables, run.encoding)
+        return FlowTokenizer.of_counts(schema, count_by_shards(schema, data.train, executor), run.encoding)
+
+    return find_or_fit(cache, key, fit)
 
 
 def encode(
@@ -195,6 +205,7 @@ def encode(
     tokenizer: FlowTokenizer,
     cache: Path,
     unlabelled: Sequence[FlowSubset] = (),
+    executor: Executor | None = None,
 ) -> EncodedFlows:
     """The part's rows as memory-mapped token ids on disk, reused if the same content was encoded before.
 
@@ -204,10 +215,12 @@ def encode(
 
     def write(store: StoreWriter) -> None:
         total = data.profile.num_rows if part.rows is None else int(part.rows.sum())
-        for table, rows in progress_bar(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
-            none = np.zeros(len(rows), np.int64)
-            class_ids = none if label is None else data.classes.encode(table.column(label))
-            store.append(tokenizer.encode(table), class_ids, rows)
+        if executor is not None:
+            folder = cache.absolute() / f".{key}.pieces"
+            encode_by_shards(store, part, EncodePieces(tokenizer, data.classes, label, folder), executor)
+        else:
+            blocks = progress_bar(part.blocks(), "encoding", lambda block: len(block[1]), total=total)
+            encode_blocks(store, blocks, tokenizer, data.classes, label)
         if unlabelled:
             blocks = chain.from_iterable(subset.blocks() for subset in unlabelled)
             watched = progress_bar(blocks, "encoding", lambda block: len(block[1]))
@@ -220,3 +233,12 @@ def encode(
     rows = [subset.rows for subset in parts if subset.rows is not None]
     key = store_key(data.fingerprint, tokenizer, *rows, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]
+
+
+def prepare_by_shards(run: RunConfig, folder: RunFolder, executor: Executor) -> None:
+    """Write typed rows, tokenizer and encoded flows of a training, which then finds them."""
+    data, cache = prepare(run, write_typed_rows(run, folder, executor)), encoded_folder(run, folder)
+    tokenizer = fit_tokenizer(run, data, cache, executor)
+    for part in (data.train, data.valid):
+        unlabelled = data.unlabelled if part is data.train else ()
+        encode(part, data, tokenizer, cache, unlabelled, executor)

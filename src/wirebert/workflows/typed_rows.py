@@ -13,6 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from wirebert.cluster.executors import Executor
+from wirebert.cluster.profile import profile_by_shards
 from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.dialect import ContentDigest, Dialect
 from wirebert.data.flows import Flows
@@ -40,13 +42,16 @@ class ParsedFlows:
     """Sha256 of the files' content."""
 
 
-def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> ParsedFlows:
+def parse_once(
+    flows: Flows, cache: Path, fingerprint: str | None = None, executor: Executor | None = None
+) -> ParsedFlows:
     """Parse the files and write their typed rows to `cache`, or reuse the rows of an earlier run.
 
     Args:
         flows: The traffic, under its final schema.
         cache: The folder of the encoded flows.
         fingerprint: Sha256 of the files' content, if it is already known.
+        executor: Parses the files by shards; None: this process parses them.
 
     Raises:
         DataError: a file is damaged, or too many of its rows or values are not valid.
@@ -64,15 +69,18 @@ def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> Par
             return ParsedFlows(
                 replace(flows, typed_rows=folder), profile_table(TrackedFlows(saved)), index[0]
             )
-        return _parse(flows, cache, key)
+        return _parse(flows, cache, key, executor)
 
 
-def _parse(flows: Flows, cache: Path, key: str) -> ParsedFlows:
+def _parse(flows: Flows, cache: Path, key: str, executor: Executor | None) -> ParsedFlows:
     require_space(flows, cache)
-    content = ContentDigest() if flows.is_read_forwards else None
+    content = ContentDigest() if flows.is_read_forwards and executor is None else None
     try:
-        with TypedRowsWriter(cache / f".{key}.partial") as writer:
-            profile = profile_table(TrackedFlows(_RecordedRows(flows, writer, content)))
+        with TypedRowsWriter(cache.absolute() / f".{key}.partial") as writer:
+            if executor is None:
+                profile = profile_table(TrackedFlows(_RecordedRows(flows, writer, content)))
+            else:
+                profile = profile_by_shards(flows, executor, writer=writer)
             fingerprint = flows.fingerprint() if content is None else content.hexdigest()
             folder = cache / f"{key}-{fingerprint[:32]}.rows"
             writer.finish(folder, fingerprint, profile.invalid_values)
