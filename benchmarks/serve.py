@@ -1,6 +1,7 @@
 """How many requests the service answers on this machine, how long they wait, and what it does when too many come.
 
     python benchmarks/serve.py [--mini MODEL] [--rows 32] [--rate 200] [--seconds 20] [--requests 100000] [--out result.json]
+    python benchmarks/serve.py --workers 2 [--mini MODEL] [--rows 256] [--seconds 20]    # against one, of one thread each
 
 Uses NSL-KDD from the folder in WIREBERT_DATA (../shared/data without it); where there is none, generated traffic. A `mini` is
 trained for one epoch and exported unless a model is given. The service runs in a process of its own, with its default
@@ -187,12 +188,12 @@ async def open_loop(
     return phase
 
 
-def start_service(model: Path, folder: Path) -> tuple["subprocess.Popen[bytes]", int]:
+def start_service(model: Path, folder: Path, *options: str) -> tuple["subprocess.Popen[bytes]", int]:
     """A service in a process of its own, once it listens."""
     log = folder / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wirebert", "serve", str(model), "--port", "0"], stderr=sink
+            [sys.executable, "-m", "wirebert", "serve", str(model), "--port", "0", *options], stderr=sink
         )
     for _ in range(600):
         for line in log.read_text().splitlines():
@@ -240,6 +241,47 @@ async def measure(
     }
 
 
+def compare_workers(
+    model: Path, folder: Path, requests: Sequence[bytes], options: argparse.Namespace
+) -> None:
+    """Requests a second of one process and of several, closed-loop, and what client and service took of the cores.
+
+    The client takes its part of the same cores, so requests per core of the service are compared, too.
+    """
+    served: list[float] = []
+    per_core: list[float] = []
+    for num_workers in (1, options.workers):
+        process, port = start_service(model, folder, "--workers", str(num_workers), "--threads", "1")
+        try:
+            asyncio.run(closed_loop(port, requests, Phase("warm"), seconds=3.0))
+            service = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            own = psutil.Process()
+
+            def used(processes: Sequence[psutil.Process]) -> float:
+                return sum(sum(one.cpu_times()[:2]) for one in processes)
+
+            before = used([own]), used(service)
+            phase = asyncio.run(closed_loop(port, requests, Phase("most"), seconds=options.seconds))
+            client, cores = (
+                (after - begun) / phase.seconds
+                for after, begun in zip((used([own]), used(service)), before, strict=True)
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+        served.append(phase.served_per_s)
+        per_core.append(phase.served_per_s / cores)
+        print(
+            f"{num_workers} worker(s): {phase.served_per_s:,.1f} requests/s, {phase.served_per_s * options.rows:,.0f} "
+            f"flows/s, p99 {phase.percentile_ms(99):.0f} ms; cores: service {cores:.2f}, client {client:.2f}; "
+            f"{dict(phase.statuses)}"
+        )
+    print(
+        f"{served[1] / served[0]:.2f} times the requests of one; {per_core[1] / per_core[0]:.2f} times per core "
+        f"of the service, so {options.workers * per_core[1] / per_core[0]:.2f} times with the client elsewhere"
+    )
+
+
 def show(result: dict[str, object]) -> None:
     """As a table."""
     print(f"{'phase':8}{'offered/s':>11}{'served/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'worst':>9}  answers")
@@ -263,6 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Load on `wirebert serve`.")
     parser.add_argument("--mini", type=Path, metavar="MODEL")
     parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--requests", type=int, default=100_000)
@@ -277,6 +320,9 @@ def main() -> None:
             export_model(model, "onnx-int8", data=str(train))
         detector = Detector.load(model)
         requests = requests_of(detector, test, options.rows)
+        if options.workers is not None:
+            compare_workers(model, folder, requests, options)
+            return
         process, port = start_service(model, folder)
         try:
             result = asyncio.run(measure(psutil.Process(process.pid), port, requests, options))

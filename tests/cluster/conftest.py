@@ -32,13 +32,15 @@ def many(table: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="session")
 def traffic_files(many: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The rows as text with broken rows, blank lines, comments and a footer; JSON lines; and Parquet."""
+    """The rows as text with quotes, broken rows, blank lines and a footer; JSON lines; and Parquet."""
     folder = tmp_path_factory.mktemp("traffic")
     files = {name: folder / f"flows.{name}" for name in ("csv", "jsonl", "parquet")}
     csv.write_csv(many, files["csv"], csv.WriteOptions(quoting_style="none"))
     lines = files["csv"].read_text().replace('"', "").splitlines()
     for at in range(50, len(lines), 37):
         lines[at] = ("broken,row", "", lines[0], "caf\ufffd," * 9)[at % 4]
+    for at in range(60, len(lines), 41):
+        lines[at] = lines[at].replace("x" * 20, '"x, ""x"')
     files["csv"].write_text("\n".join([*lines, "total", ""]))
     objects = [
         {name: value for name, value in row.items() if value is not None}

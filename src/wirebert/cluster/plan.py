@@ -1,15 +1,13 @@
 """`ShardPlan`: files and row ranges as shards with stable ids, in the order of the output.
 
 A shard is a whole file, row groups of a Parquet file, or lines of a text file. A text file is cut only where
-that is exact: at line ends of plain UTF-8 delimited text without a quote, or of JSON lines.
+that is exact: at line ends of plain UTF-8 delimited text, if no value holds one, or of JSON lines.
 """
 
 import hashlib
-import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -124,7 +122,7 @@ class ShardPlan:
             num_whole += shards[-1].start == 0 and len(ranges) > 1
         if not num_whole:
             return self
-        reason = f"{num_whole} files cannot be cut: their first rows do not tell how all of them are written"
+        reason = f"{num_whole} files cannot be cut: a value may hold a line end, or no first row a time"
         return ShardPlan(shards=tuple(shards), reasons=(*self.reasons, reason))
 
     def placed(self, counts: Mapping[str, ShardCounts]) -> tuple[PlacedShard, ...]:
@@ -156,7 +154,7 @@ class ShardPlan:
 
 
 def plan_shards(flows: Flows, *, shard_bytes: int = SHARD_BYTES, shard_rows: int = SHARD_ROWS) -> ShardPlan:
-    """The shards of opened traffic: footers are read, and text is searched for quotes."""
+    """The shards of opened traffic, of which only footers and heads are read."""
     shards: list[Shard] = []
     for at, part in enumerate(flows.parts):
         size = _size(part)
@@ -175,7 +173,7 @@ def plan_shards(flows: Flows, *, shard_bytes: int = SHARD_BYTES, shard_rows: int
 
 
 def can_be_cut(part: FlowFile) -> bool:
-    """Whether every line end of a text file ends a row, and rows can be read without those before them."""
+    """Whether rows of a text file can be read without those before them, if every line end ends a row."""
     dialect = part.dialect
     if dialect.compression != "none" or part.path.name.startswith("fd"):
         return False
@@ -186,7 +184,6 @@ def can_be_cut(part: FlowFile) -> bool:
         and dialect.format == "delimited"
         and dialect.encoding == "utf-8"
         and not dialect.footer_lines
-        and not _holds(part.path, [mark for mark in (dialect.quote, dialect.escape) if mark])
     )
 
 
@@ -241,9 +238,3 @@ def _size(part: FlowFile) -> int:
     if is_uri(part.where):
         return Storage.of(part.where).size("") or 0
     return part.path.stat().st_size
-
-
-def _holds(path: Path, marks: Sequence[str]) -> bool:
-    """Whether any of these characters stands in a file, which is not empty."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(mark.encode()) >= 0 for mark in marks)

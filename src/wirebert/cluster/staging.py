@@ -25,6 +25,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
 from wirebert.data.files import FlowFile
 from wirebert.data.flows import Flows
+from wirebert.data.grammar import line_ends_end_rows
 from wirebert.data.readers.json_layout import JsonLayout, layout_of
 from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.schema import ColumnKind
@@ -110,8 +111,12 @@ class CountRows:
                 return ShardCounts(id=shard.id, num_rows=shard.num_rows, time_units=time_units)
             num_rows = sum(block.num_rows for block in part.raw_blocks(block_bytes, stats))
             is_exact = True
-            if shard.unit == "bytes" and part.source is not None:
-                is_exact = layout_of(read_head(part.path)[0]) in (None, JsonLayout(is_lines=True))
+            if shard.unit == "bytes":
+                is_exact = (
+                    line_ends_end_rows(part.path.read_bytes(), part.dialect.grammar)
+                    if part.source is None
+                    else layout_of(read_head(part.path)[0]) in (None, JsonLayout(is_lines=True))
+                )
         num_lines = stats.num_lines - (_head_lines(self.flows.parts[shard.part]) if shard.start else 0)
         return ShardCounts(
             id=shard.id, num_rows=num_rows, num_lines=num_lines, time_units=time_units, is_exact=is_exact

@@ -157,6 +157,21 @@ def quoted_fields(grammar: Grammar) -> re.Pattern[bytes] | None:
     return _quoted_field(grammar.delimiter, grammar.quote, grammar.escape)
 
 
+def line_ends_end_rows(text: bytes, grammar: Grammar) -> bool:
+    r"""Whether no value holds a line end; False if there is a quote that does not fit, or an escape.
+
+    >>> line_ends_end_rows(b'1,"a,b"\n2,c\n', Grammar()), line_ends_end_rows(b'1,"a\nb"\n', Grammar())
+    (True, False)
+    """
+    quoted = quoted_fields(grammar)
+    if grammar.escape is not None and grammar.escape.encode() in text:
+        return False
+    if quoted is None or grammar.quote is None or grammar.quote.encode() not in text:
+        return True
+    rest = quoted.sub(b"", b"\n" + text)[1:]
+    return grammar.quote.encode() not in rest and all(rest.count(e) == text.count(e) for e in (b"\n", b"\r"))
+
+
 def line_end(text: str, start: int) -> int:
     """One past the end of the line that contains `start`, line end included.
 
