@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from urllib.request import urlopen
@@ -38,6 +38,18 @@ def conn_lines(folder: Path, num_flows: int) -> Iterator[list[bytes]]:
     for block in range(-(-num_flows // len(rows))):
         some = rows[: num_flows - block * len(rows)]
         yield [b"%.6f\t%s%d\t%s" % (float(ts) + block * 6e5, uid, block, rest) for ts, uid, rest in some]
+
+
+def zeek_json(header: list[bytes]) -> Callable[[bytes], bytes]:
+    """Turns a line under this header into what Zeek's writer of JSON makes of it: numbers are numbers."""
+    names, types = (line.decode().rstrip("\n").split("\t")[1:] for line in header[5:7])
+    kinds = [{"time": float, "interval": float, "count": int, "port": int}.get(kind, str) for kind in types]
+
+    def to_json(line: bytes) -> bytes:
+        fields = zip(names, kinds, line.decode().rstrip("\n").split("\t"), strict=True)
+        return json.dumps({name: kind(text) for name, kind, text in fields if text != "-"}).encode()
+
+    return to_json
 
 
 class Monitor:
@@ -208,8 +220,7 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
         assert broker.stdout is not None
         address, folder, chance = broker.stdout.readline().strip(), Path(place), random.Random(1)
         blocks = conn_lines(folder, num_flows)
-        names = next(blocks)[5].decode().split("\t")[1:]
-        names[-1] = names[-1].strip()
+        to_json = zeek_json(next(blocks))
         source = f"kafka://{address}/flows?group=g&session.timeout.ms=6000"
         target = f"kafka://{address}/verdicts,format=verdicts,write=flows"
         monitor = Monitor(folder, model, source, "--to", target, "--state", "state", "--heartbeat", "5")
@@ -237,13 +248,7 @@ def kafka_part(model: Path, num_flows: int, num_kills: int) -> dict[str, object]
         monitor.start()
         started, kills, longest = time.perf_counter(), 0, 3 * num_flows // max(1, num_kills)
         next_kill, last = chance.randint(0, longest), None
-        messages = (
-            json.dumps(
-                {k: v for k, v in zip(names, line.decode().rstrip("\n").split("\t"), strict=True) if v != "-"}
-            ).encode()
-            for block in blocks
-            for line in block
-        )
+        messages = (to_json(line) for block in blocks for line in block)
         while len(ids) < num_flows and time.perf_counter() - started < 1_200:
             while sent - len(ids) < 6_000 and (some := list(islice(messages, 1_000))):
                 sink.write(some)

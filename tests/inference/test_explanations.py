@@ -200,6 +200,6 @@ def test_the_strongest_alert_of_each_source_and_class_is_chosen(monkeypatch: pyt
     sources = pa.array(["a", "a", "b", "a", "b", None])
     assert np.flatnonzero(strongest_alerts(scores, sources)).tolist() == [1, 2, 5]
     assert np.flatnonzero(strongest_alerts(scores, None)).tolist() == [2]
-    monkeypatch.setattr("wirebert.inference.explanations.MAX_STRONGEST", 2)
+    monkeypatch.setattr("wirebert.inference.explanations.MIN_STRONGEST", 2)
     assert np.flatnonzero(strongest_alerts(scores, sources)).tolist() == [1, 2]  # the highest scores
     assert not strongest_alerts(replace(scores, threshold=None), sources).any()

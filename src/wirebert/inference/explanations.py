@@ -26,8 +26,8 @@ NUM_FEATURES = 3
 LEAST_SHARE = 0.01
 """Columns with a smaller fraction of the novelty are not named."""
 
-MAX_STRONGEST = 32
-"""Flows of a part that `strongest_alerts` chooses at most; each costs as much as a flow for each feature."""
+MIN_STRONGEST, ROWS_PER_STRONGEST = 8, 512
+"""`strongest_alerts` chooses one of so many rows at most; each costs as much as a flow for each feature."""
 
 SHOWN_CHARACTERS = 40
 """Characters shown of a text value."""
@@ -43,7 +43,8 @@ def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
 def strongest_alerts(
     scores: Scores, sources: pa.Array | pa.ChunkedArray | None
 ) -> Bool[np.ndarray, " flows"]:
-    """Of each source and class the alert or unknown flow of the highest attack score: `MAX_STRONGEST` in all.
+    """Of each source and class the alert or unknown flow of the highest attack score: one of
+    `ROWS_PER_STRONGEST` rows at most.
 
     Their evidence is that of incidents, at a bounded cost. Without a threshold there is none.
     """
@@ -55,7 +56,8 @@ def strongest_alerts(
     if sources is not None:
         codes = dictionary_encode(sources).indices.fill_null(-1).to_numpy()
         pairs = pairs + len(scores.classes) * codes[rows]
-    first = np.sort(np.unique(pairs, return_index=True)[1])[:MAX_STRONGEST]
+    most = max(MIN_STRONGEST, len(scores.class_ids) // ROWS_PER_STRONGEST)
+    first = np.sort(np.unique(pairs, return_index=True)[1])[:most]
     chosen = np.zeros(len(scores.class_ids), np.bool_)
     chosen[rows[first]] = True
     return chosen

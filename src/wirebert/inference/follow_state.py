@@ -36,6 +36,8 @@ class SourceProgress:
     header: str = ""
     """The lines that name the columns of a log, byte by byte; empty where rows or nothing names them."""
     context: FlowContext | None = None
+    context_then: pa.Table | None = None
+    """The state of the context at the position, while the context itself is ahead of it."""
 
     @classmethod
     def fresh(cls, schema: FlowSchema, identity: str | None = None) -> "SourceProgress":
@@ -102,24 +104,24 @@ def write_state(path: Path, state: MonitorState) -> None:
     """Save the state, atomically."""
     plain = {
         "sources": {
-            name: {key: value for key, value in vars(progress).items() if key != "context"}
+            name: {key: value for key, value in vars(progress).items() if "context" not in key}
             for name, progress in state.sources.items()
         },
         "outputs": {name: dict(end) for name, end in state.outputs.items()},
         "incidents": state.incidents,
     }
-    contexts = [
-        None if progress.context is None else _bytes_of(progress.context)
-        for progress in state.sources.values()
-    ]
+    contexts = [_context_bytes(progress) for progress in state.sources.values()]
     table = pa.table({"context": pa.array(contexts, pa.large_binary())})
     table = table.replace_schema_metadata({_METADATA: json.dumps(plain).encode()})
     with atomic_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
         writer.write_table(table)
 
 
-def _bytes_of(context: FlowContext) -> bytes:
-    table, sink = context.to_table(), io.BytesIO()
+def _context_bytes(progress: SourceProgress) -> bytes | None:
+    if progress.context is None:
+        return None
+    then, sink = progress.context_then, io.BytesIO()
+    table = progress.context.to_table() if then is None else then
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()

@@ -10,10 +10,13 @@ come from other logs or events: these may be written later, so they are absent, 
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast, final
+from threading import Event
+from typing import Literal, NamedTuple, cast, final
 
 import pyarrow as pa
 
@@ -36,13 +39,17 @@ from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow_state import SourceProgress
 from wirebert.inference.line_source import LineSource, StreamedLines
-from wirebert.inference.predictions import predict_blocks
+from wirebert.inference.predictions import FlowPart, flow_parts, predict_parts
 
 _WINDOW_ROWS = 10_000
 """Rows over which the share of rows that are set aside is taken, again and again."""
 _WARNING_S = 60.0
 PIECE_BYTES = 4 << 20
-"""Most bytes that are scored at a time, and longest line."""
+"""Most bytes that are read at a time, and longest line."""
+READ_S = 4.0
+"""So long a log is read before others have their turn: reading and writing overlap within a turn alone."""
+_POINT_S = 1.0
+_POINT_SHARE = 0.05
 HASH_LINES = re.compile(rb"(?:^#[^\n]*\n)+", re.MULTILINE)
 
 
@@ -69,6 +76,17 @@ class Scoring:
     """Called with rows that cannot be used."""
     explained: Literal["alerts", "all", "incidents"] | None = None
     """See `predict_blocks`."""
+    stop: Event = field(default_factory=Event)
+    """When it is set, nothing further is read."""
+
+
+class _Point(NamedTuple):
+    """How far a log is scored when the flows before it are written."""
+
+    progress: SourceProgress
+    rejected: list[RejectedRow]
+    num_read: int
+    """Bytes or messages that were read before it."""
 
 
 @final
@@ -82,6 +100,13 @@ class FollowedLog:
 
     def __init__(self, lines: LineSource, progress: SourceProgress, scoring: Scoring) -> None:
         self.lines, self.progress, self._scoring = lines, progress, scoring
+        self._next = progress
+        """How far the log is read; `progress` is behind what the caller of `tables` has written."""
+        self._points: deque[_Point] = deque()
+        """What `progress` will be."""
+        self._point_at = 0.0
+        self._rejected: list[RejectedRow] = []
+        """Rows that were set aside since the last point."""
         self.name = lines.name
         self._piece = unnamed_file("wirebert-piece-", in_memory=True)
         self._first: list[RejectedRow] = []
@@ -106,8 +131,10 @@ class FollowedLog:
         self._line_shift = 0
         """What is added to the line of a piece for that of the file."""
         self._warned_at = -1e9
-        self._num_in_work = 0
-        """Bytes or messages that are read and not scored."""
+        self._num_read = self._num_settled = 0
+        """Bytes or messages that were read, and those of them before `progress`."""
+        self._num_unread: int | None = None
+        """Those that are not read, while another thread reads; None: nobody does."""
 
     @property
     def is_over(self) -> bool:
@@ -116,59 +143,109 @@ class FollowedLog:
 
     def num_behind(self) -> int:
         """Bytes or messages that are there and not scored."""
-        return self.lines.num_behind() + self._num_in_work
+        num_unread = self.lines.num_behind() if self._num_unread is None else self._num_unread
+        return num_unread + self._num_read - self._num_settled
 
     def tables(self) -> Generator[pa.Table]:
-        """Verdicts on the next lines; none if there are no lines. At the end, `progress` is behind them."""
+        """Verdicts on the next lines; none if there are none. Reading and scoring are ahead of the caller.
+
+        When a table is given, `progress` is behind the tables before it, or some of them and no part of a
+        piece; at the end it is behind all.
+        """
+        until = time.monotonic() + READ_S
+        lines = self._read()
+        num_flows = self._next.num_flows
+        if lines:
+            assert self.fit is not None
+            verdicts = predict_parts(
+                self._scoring.detector,
+                self._parts(lines, until),
+                self.fit,
+                explained=self._scoring.explained,
+                carried=carried_columns(self._scoring.detector.schema.names),
+            )
+            with closing(verdicts):
+                for table in verdicts:
+                    self._settle(num_flows)
+                    num_flows += table.num_rows
+                    if table.num_rows:  # lines are those of the piece
+                        yield table.drop_columns([name for name in ("line",) if name in table.column_names])
+        self._num_unread = None
+        if self._next is not self.progress or self._rejected:
+            self._points.append(_Point(self._next, self._rejected, self._num_read))
+            self._rejected = []
+        self._settle(num_flows)
+
+    def _parts(self, lines: bytes, until: float) -> Iterator[FlowPart]:
+        """The flows of the lines, and of those that follow them until then."""
+        while lines:
+            assert self._flows is not None
+            assert self.fit is not None
+            num_flows, invalid_values = self._next.num_flows, self.fit.invalid_values
+            for part in flow_parts(self._flows, invalid_values, self._next.context, num_flows):
+                num_flows += len(part.rows)
+                yield part
+            if self._flows.parts[0].source is not None and b"#fields" in lines:  # a Zeek log goes on
+                headers = [header for header in HASH_LINES.findall(lines) if b"#fields" in header]
+                self._header = headers[-1] if headers else self._header
+            has_names = self._flows.parts[0].has_names
+            self._next = replace(
+                self._next,
+                position=self.lines.saved_position,
+                num_flows=num_flows,
+                header=self._header.decode("latin-1") if has_names else self._next.header,
+            )
+            self._warn_of_rejected()
+            if not self._num_unread or time.monotonic() > until or self._scoring.stop.is_set():
+                return
+            self._set_point()
+            lines = self._read()
+
+    def _set_point(self) -> None:
+        """Keep what `progress` will be, and the state of the context, which goes on; but not often."""
+        if (start := time.monotonic()) < self._point_at:
+            return
+        context = self._next.context
+        progress = self._next if context is None else replace(self._next, context_then=context.to_table())
+        self._points.append(_Point(progress, self._rejected, self._num_read))
+        self._rejected = []
+        now = time.monotonic()
+        self._point_at = now + max(_POINT_S, (now - start) / _POINT_SHARE)
+
+    def _settle(self, num_flows: int) -> None:
+        """Let `progress` be behind so many flows, which are written."""
+        while self._points and self._points[0].progress.num_flows <= num_flows:
+            self.progress, rejected, self._num_settled = self._points.popleft()
+            for row in rejected:
+                self._scoring.keep(row)
+
+    def _read(self) -> bytes:
+        """The next lines, as a piece of which the flows can be read; empty where there are none."""
         behind = self.lines.num_behind()
         lines = self.lines.read(PIECE_BYTES)
-        self._num_in_work = max(0, behind - self.lines.num_behind())
+        self._num_unread = self.lines.num_behind()
+        self._num_read += max(0, behind - self._num_unread)
         if self.lines.num_files != self._file:
             self._begin_file()
         if self.lines.rejected:
             self._reject_long()
         if not lines:
-            return
+            return b""
         self._waiting += lines
         try:
             if self._flows is None and not self._open():
-                return
+                return b""
         except UserError as error:
             if not isinstance(self.lines, StreamedLines) or self.lines.saved_position is None:
                 raise
             self._set_aside(self.lines, error)  # one bad message must not end the whole group again and again
-            return
-        assert self._flows is not None
+            return b""
         lines, self._waiting = self._waiting, b""
         is_start = self.lines.offset <= len(lines) and not self._is_headless
         self._write_piece(lines if is_start else self._header + lines)
         first_line = self.lines.num_lines - lines.count(b"\n")
         self._line_shift = 0 if is_start else first_line - self._header.count(b"\n")
-        num_flows = self.progress.num_flows
-        verdicts = predict_blocks(
-            self._scoring.detector,
-            self._flows,
-            self.fit,
-            explained=self._scoring.explained,
-            context=self.progress.context,
-            first_row=num_flows,
-            carried=carried_columns(self._scoring.detector.schema.names),
-        )
-        for table in verdicts:
-            num_flows += table.num_rows
-            if table.num_rows:  # lines are those of the piece
-                yield table.drop_columns([name for name in ("line",) if name in table.column_names])
-        if self._flows.parts[0].source is not None and b"#fields" in lines:  # a Zeek log goes on with others
-            headers = [header for header in HASH_LINES.findall(lines) if b"#fields" in header]
-            self._header = headers[-1] if headers else self._header
-        self.progress = replace(
-            self.progress,
-            position=self.lines.saved_position,
-            num_flows=num_flows,
-            header=self._header.decode("latin-1") if self._flows.parts[0].has_names else self.progress.header,
-        )
-        self._num_in_work = 0
-        self._warn_of_rejected()
+        return lines
 
     def under(self, detector: Detector) -> "FollowedLog":
         """The same log from here on under another model; call it between two calls of `tables`.
@@ -202,7 +279,7 @@ class FollowedLog:
 
     def _keep(self, row: RejectedRow) -> None:
         row = replace(row, line=row.line + self._line_shift, file=self.lines.file_name)
-        self._scoring.keep(row)
+        self._rejected.append(row)
         short = replace(row, text=row.text[:SHOWN_CHARACTERS])
         for examples in (self._first, self._recent):
             if len(examples) < MAX_LINE_EXAMPLES:
@@ -219,16 +296,16 @@ class FollowedLog:
                 self.fit.invalid_values.lines.examples = list(self._first)
         self.lines.rejected.clear()
         if not self._waiting:
-            self.progress = replace(self.progress, position=self.lines.saved_position)
+            self._next = replace(self._next, position=self.lines.saved_position)
 
     def _set_aside(self, lines: StreamedLines, error: UserError) -> None:
         """Reject the first messages of a partition, which are no flows of this model."""
         texts, self._waiting = self._waiting.splitlines(), b""
         for line, text in enumerate(texts, lines.num_lines - len(texts) + 1):
             shown = text[: 4 * KEPT_CHARACTERS].decode("utf-8", "replace")[:KEPT_CHARACTERS]
-            self._scoring.keep(RejectedRow(line, str(error), shown, self.name))
+            self._rejected.append(RejectedRow(line, str(error), shown, self.name))
         lines.forget_head()
-        self.progress = replace(self.progress, position=lines.saved_position)
+        self._next = replace(self._next, position=lines.saved_position)
         message = f"{self.name}: {len(texts):,} messages are set aside: {error}"
         self._scoring.tell(
             [Finding(code="rejected_rows", severity="warning", count=len(texts), message=message)]
@@ -241,7 +318,7 @@ class FollowedLog:
         is_named = head.startswith((b"#", b"{"))
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
-        header = self.progress.header.encode("latin-1")
+        header = self._next.header.encode("latin-1")
         try:
             found = self._read_head(head)
         except UserError:
@@ -268,8 +345,9 @@ class FollowedLog:
         # stays what it was when the log was first read.
         config = DataConfig(
             footer_lines=0,
+            block_mb=1,  # so that scoring begins soon
             allow_absent=self._scoring.detector.allow_absent,
-            encoding=cast(Encoding | None, self.progress.encoding),
+            encoding=cast(Encoding | None, self._next.encoding),
         )
         piece = path_of(self._piece)
         flows = open_flows(piece, config, schema=self._scoring.detector.schema, can_be_empty=True)
@@ -284,7 +362,7 @@ class FollowedLog:
         flows = replace(flows, parts=(replace(part, names=names, where=self.name),))
         coverage_of(flows, self._scoring.detector.schema)
         if part.source is None:
-            self.progress = replace(self.progress, encoding=part.dialect.encoding)
+            self._next = replace(self._next, encoding=part.dialect.encoding)
         if part.source is not None:
             num_lines = next(i for i, line in enumerate(head.split(b"\n")) if not line.startswith(b"#"))
         else:

@@ -62,7 +62,19 @@ def predict_blocks(
     Without any row there is still one table, so that a file of verdicts always has its columns.
     """
     fit = fit or TrafficFit.of(detector.artifact.tokenizer, flows)
-    parts = _parts(flows, fit.invalid_values, context, first_row)
+    parts = flow_parts(flows, fit.invalid_values, context, first_row)
+    yield from predict_parts(detector, parts, fit, explained=explained, carried=carried)
+
+
+def predict_parts(
+    detector: Detector,
+    parts: Iterator["FlowPart"],
+    fit: TrafficFit,
+    *,
+    explained: Literal["alerts", "all", "incidents"] | None = None,
+    carried: Sequence[str] = (),
+) -> Generator[pa.Table]:
+    """A verdict table of each part; see `predict_blocks`."""
     encoded = ((part, detector.encode(part.table)) for part in parts)
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
@@ -90,7 +102,7 @@ def predict_blocks(
         yield verdicts
 
 
-class _Part(NamedTuple):
+class FlowPart(NamedTuple):
     """Some rows of a file."""
 
     table: pa.Table
@@ -98,9 +110,9 @@ class _Part(NamedTuple):
     positions: dict[str, pa.Array]
 
 
-def _parts(
+def flow_parts(
     flows: Flows, invalid_values: InvalidValues, context: FlowContext | None, first_row: int
-) -> Iterator[_Part]:
+) -> Iterator[FlowPart]:
     """The rows of the file, at most `PART_ROWS` at a time; one part without rows if there is none."""
     invalid_values.lines.finds_lines = True
     blocks = flows.blocks(invalid_values, context)
@@ -111,7 +123,7 @@ def _parts(
         for start in range(0, max(table.num_rows, 1), PART_ROWS):
             part = slice(start, start + PART_ROWS)
             cut = {name: values.slice(start, PART_ROWS) for name, values in positions.items()}
-            yield _Part(table.slice(start, PART_ROWS), rows[part], cut)
+            yield FlowPart(table.slice(start, PART_ROWS), rows[part], cut)
 
 
 def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.Array]:
