@@ -134,19 +134,20 @@ def labels_of(log: Path) -> pa.Array:
     return pa.concat_tables(open_flows(log).blocks())["label"].cast(pa.string()).combine_chunks()
 
 
-def by_flow_and_incident(judge: Judge, log: Path, gap_s: float) -> Report:
+def by_flow_and_incident(judge: Judge, log: Path, settings: IncidentSettings) -> Report:
     """Metrics of the alerts on a labelled log."""
     records = pa.concat_tables(judge.records(log)).combine_chunks()
     labels, benign, time_s = labels_of(log), judge.benign, seconds_of(records["ts"])
     is_alert = np.array(records["verdict"].to_pylist()) == "alert"
     is_attack = np.array(labels.to_pylist()) != benign
-    named = (alert_classes(records, benign), labels)
-    raised, true = (
-        incident_ids(group_keys(records["src_ip"], names, "source_and_class"), time_s, rows, gap_s)
-        for names, rows in zip(named, (is_alert, is_attack), strict=True)
+    keys, true_keys = (
+        group_keys(records["src_ip"], names, settings.group_by)
+        for names in (alert_classes(records, benign), labels)
     )
-    found = incident_metrics(raised, true, time_s)
-    return asdict(found)
+    scores = records["attack_score"].to_numpy()
+    raised = incident_ids(keys, time_s, is_alert, settings.gap_s, scores, settings.min_score)
+    true = incident_ids(true_keys, time_s, is_attack, settings.gap_s)
+    return asdict(incident_metrics(raised, true, time_s, is_alert))
 
 
 def scan_incidents(judge: Judge, data: Path) -> Report:
@@ -168,7 +169,13 @@ def scan_incidents(judge: Judge, data: Path) -> Report:
 
 
 def incidents_of_seed(
-    seed: int, data: Path, num_captures: int, settings: tuple[str, ...], is_trees: bool, model: Path | None
+    seed: int,
+    data: Path,
+    num_captures: int,
+    settings: tuple[str, ...],
+    is_trees: bool,
+    model: Path | None,
+    min_score: float,
 ) -> Report:
     with tempfile.TemporaryDirectory(prefix="wirebert-alerts-") as place:
         folder = Path(place)
@@ -180,7 +187,7 @@ def incidents_of_seed(
             judge = saved(train_mini(folder, num_captures, seed, settings))
         log = folder / "test.conn.log"
         write_conn_log(log, captures(num_captures // 2, 1_000 + seed), seed)
-        found = by_flow_and_incident(judge, log, IncidentSettings().gap_s)
+        found = by_flow_and_incident(judge, log, IncidentSettings(min_score=min_score))
         scans = scan_incidents(judge, data) if data.is_dir() else {}
         return {"seed": seed, "generated": found, "scans": scans}
 
@@ -193,6 +200,7 @@ def incidents(options: argparse.Namespace) -> None:
         settings=tuple(options.set),
         is_trees=options.trees,
         model=options.model,
+        min_score=options.min_score,
     )
     reports: list[Report] = []
     for report in by_seed(measure, options.seeds, options.jobs):
@@ -283,6 +291,7 @@ def main() -> None:
     grouped.add_argument("--jobs", type=int, default=2)
     grouped.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     grouped.add_argument("--trees", action="store_true")
+    grouped.add_argument("--min-score", type=float, default=IncidentSettings().min_score)
     grouped.add_argument(
         "--model", type=Path, help="a trained model for all seeds, which then only change the test"
     )

@@ -16,7 +16,7 @@ from wirebert.alerts.incidents import Incident, IncidentEvent, IncidentSettings,
 from wirebert.data.flows import open_flows
 
 GAP_S, LATE_S = 10.0, 5.0
-SETTINGS = IncidentSettings(gap_s=GAP_S, late_s=LATE_S)
+SETTINGS = IncidentSettings(gap_s=GAP_S, late_s=LATE_S, min_score=0.0)
 
 
 def flow(time_s: float, source: str = "10.0.0.1", **values: object) -> dict[str, object]:
@@ -95,7 +95,7 @@ streams = st.lists(
             "dst_ip": st.sampled_from(("10.0.0.8", "10.0.0.9")),
             "dst_port": st.integers(1, 3),
             "predicted_class": st.sampled_from(("scan", "dos")),
-            "attack_score": st.floats(0, 0.99),
+            "attack_score": st.sampled_from((0.0, 0.1, 0.3, 0.45, 0.9, 1.0)),
             "verdict": st.sampled_from(("alert", "alert", "pass")),
         }
     ),
@@ -105,9 +105,11 @@ streams = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(streams, st.lists(st.integers(1, 7), min_size=1), st.booleans(), st.data())
+@given(
+    streams, st.lists(st.integers(1, 7), min_size=1), st.booleans(), st.sampled_from((0.0, 0.6)), st.data()
+)
 def test_late_flows_blocks_and_restarts_change_nothing(
-    stream: list[dict[str, Any]], sizes: list[int], by_class: bool, data: st.DataObject
+    stream: list[dict[str, Any]], sizes: list[int], by_class: bool, min_score: float, data: st.DataObject
 ):
     now, flows = 0.0, list[tuple[float, dict[str, Any]]]()
     for one in stream:
@@ -115,7 +117,8 @@ def test_late_flows_blocks_and_restarts_change_nothing(
         flows.append((now + one.pop("late"), flow(now, **one)))
     arrived = [one for _, one in sorted(flows, key=lambda pair: pair[0])]
     kind = "source_and_class" if by_class else "source"
-    tracker = IncidentTracker(IncidentSettings(gap_s=GAP_S, late_s=LATE_S, group_by=kind))
+    given = IncidentSettings(gap_s=GAP_S, late_s=LATE_S, group_by=kind, min_score=min_score)
+    tracker = IncidentTracker(given)
     events: list[IncidentEvent] = []
     start = 0
     while start < len(arrived):
@@ -126,7 +129,10 @@ def test_late_flows_blocks_and_restarts_change_nothing(
             saved = json.loads(json.dumps(tracker.state()))
             tracker = IncidentTracker.from_state(tracker.settings, saved)
     events += tracker.close_all()
-    assert sorted(map(summary, closed(events)), key=str) == slowly(arrived, by_class=by_class)
+    expected = slowly(arrived, by_class=by_class)
+    strong = [one for one in expected if float(str(one[-1])) >= min_score]
+    assert sorted(map(summary, closed(events)), key=str) == strong
+    assert tracker.counts.weak == len(expected) - len(strong)
     kinds = [event.kind for event in events]
     assert (tracker.counts.opened, tracker.counts.closed) == (kinds.count("opened"), kinds.count("closed"))
     assert tracker.counts.opened == tracker.counts.closed
@@ -144,6 +150,18 @@ def test_event_time_closes_and_not_the_number_of_blocks():
     assert [event.kind for event in tracker.advance(GAP_S + LATE_S + 0.1)] == ["closed"]
     assert tracker.advance(0.0) == []
     assert tracker.watermark_s == GAP_S + LATE_S + 0.1
+
+
+def test_a_log_that_is_behind_holds_the_time_of_the_others():
+    alone, tracker = IncidentTracker(SETTINGS), IncidentTracker(SETTINGS)
+    events = tracker.add(table(flow(0.0)), "behind")
+    events += tracker.add(table(flow(1_000.0, "10.0.0.2")), "ahead", ["behind"])
+    events += tracker.add(table(flow(5.0)), "behind", ["ahead"])
+    assert [event.kind for event in events] == ["opened", "opened", "updated"]
+    last = closed(tracker.add(table(flow(1_001.0, "10.0.0.2")), "ahead"))  # `behind` is scored to its end
+    assert ([one.num_flows for one in last], tracker.counts.late) == ([2], 0)
+    alone.add(table(flow(0.0)))
+    assert [one.kind for one in alone.add(table(flow(1_000.0, "10.0.0.2")))] == ["opened", "closed"]
 
 
 def test_a_late_flow_between_two_incidents_makes_them_one():
@@ -233,6 +251,20 @@ def test_evidence_is_that_of_the_flow_with_the_highest_score():
     assert incident.evidence == ("score=0.9",)
     assert [one["score"] for one in incident.examples] == [0.9, 0.7, 0.5]
     assert incident.examples[0]["src_ip"] == "10.0.0.1"
+
+
+def test_weak_alerts_are_an_incident_once_they_are_enough_together():
+    settings = IncidentSettings(gap_s=GAP_S, late_s=LATE_S, min_score=0.5, max_alerts_per_hour=1)
+    tracker = IncidentTracker(settings)
+    assert [tracker.add(table(flow(at, attack_score=0.2))) for at in (0.0, 1.0, 2.0)] == [[], [], []]
+    assert (tracker.num_open, tracker.counts.opened) == (0, 0)
+    (opened,) = tracker.add(table(flow(3.0, attack_score=0.2)))  # 1 - 0.8 ** 4 = 0.59
+    assert (opened.kind, opened.incident.num_flows, opened.number) == ("opened", 4, 1)
+    (folded,) = tracker.add(table(flow(4.0, "10.0.0.2", attack_score=0.9)))
+    assert folded.incident.is_folded
+    assert tracker.add(table(flow(5.0, "10.0.0.3", attack_score=0.2))) == []
+    assert {event.kind for event in tracker.close_all()} == {"closed"}
+    assert (tracker.counts.opened, tracker.counts.closed, tracker.counts.weak) == (2, 2, 1)
 
 
 def test_unknown_flows_open_incidents_where_that_is_set():

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv as arrow_csv
@@ -14,10 +15,12 @@ from pyarrow import parquet
 
 from wirebert.cli.main import build_parser, main
 from wirebert.cli.scoring_commands import detector_arguments
+from wirebert.decision.operating_point import NO_OPERATING_POINT
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.export import export_model
 from wirebert.inference.rejected_rows import rejected_path
+from wirebert.metrics.thresholds import fit_threshold
 from wirebert.service import server
 from wirebert.workflows.drift import fit_reference
 
@@ -151,6 +154,18 @@ def test_the_service_starts_without_pytorch(model: Path) -> None:
     assert done.returncode == 2  # it got as far as listening, on an address that no machine has
     assert "192.0.2.1" in done.stderr
     assert "cannot listen" in done.stderr or "cannot listen" in done.stderr
+
+
+def test_a_strict_monitor_or_service_does_not_start_with_a_doubtful_threshold(
+    artifact: Artifact, flows: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    few = fit_threshold(np.linspace(0, 1, 100), np.zeros(100, bool), 0.001)
+    doubtful = replace(NO_OPERATING_POINT, thresholds=(few,), alert_fpr=0.001)
+    save_artifact(replace(artifact, operating_point=doubtful), tmp_path / "model", card="")
+    for words in (("monitor", str(flows), "--to", str(tmp_path / "out.jsonl")), ("serve",)):
+        assert main([words[0], str(tmp_path / "model"), *words[1:], "--strict"]) == 2
+        assert "--strict: 1 finding (untrusted_threshold)" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.slow

@@ -272,6 +272,32 @@ def test_without_rejected_rows_there_is_no_file_of_them(detector: Detector, whol
     assert not rejected_path(tmp_path / "verdicts.jsonl").exists()
 
 
+def test_kills_while_reading_is_ahead_of_writing_lose_and_repeat_nothing(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, generator = tmp_path / "verdicts.jsonl", random.Random(1)
+    monkeypatch.setattr(followed_log, "PIECE_BYTES", 6_000)  # some forty flows
+    monkeypatch.setattr(followed_log, "_POINT_S", 0.0)
+    monkeypatch.setattr(monitoring, "_SAVE_S", 0.0)
+    write, kills = monitoring.Outputs.write, 0
+
+    def write_or_die(outputs: monitoring.Outputs, *arguments: Any) -> None:
+        write(outputs, *arguments)
+        if generator.random() < 0.3:
+            raise Killed
+
+    monkeypatch.setattr(monitoring.Outputs, "write", write_or_die)
+    while True:
+        try:
+            num_flows = run(detector, whole, out)
+            break
+        except Killed:
+            kills += 1
+    assert kills > 0, num_flows
+    assert num_flows < 400, "saved on the way"
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
 def test_a_kill_before_the_first_verdict_is_no_obstacle(
     detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -280,7 +306,7 @@ def test_a_kill_before_the_first_verdict_is_no_obstacle(
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    for module, place in ((monitoring, "write_state"), (followed_log, "predict_blocks")):
+    for module, place in ((monitoring, "write_state"), (followed_log, "predict_parts")):
         with monkeypatch.context() as patch:
             patch.setattr(module, place, die)
             with pytest.raises(Killed):

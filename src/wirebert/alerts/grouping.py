@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
 
 GroupBy = Literal["source_and_class", "source"]
+_MAX_SCORE = 1 - 1e-12
 
 
 def group_keys(source: pa.Array | pa.ChunkedArray, class_names: pa.Array, group_by: GroupBy) -> pa.Array:
@@ -25,11 +26,29 @@ def group_keys(source: pa.Array | pa.ChunkedArray, class_names: pa.Array, group_
 
 
 def incident_ids(
-    keys: pa.Array, time_s: Float64[np.ndarray, " flows"], is_chosen: Bool[np.ndarray, " flows"], gap_s: float
+    keys: pa.Array,
+    time_s: Float64[np.ndarray, " flows"],
+    is_chosen: Bool[np.ndarray, " flows"],
+    gap_s: float,
+    scores: Float[np.ndarray, " flows"] | None = None,
+    min_score: float = 0.0,
 ) -> Int64[np.ndarray, " flows"]:
-    """The number of each chosen flow's incident, from 0; -1 for other flows, and those without a time."""
+    """The number of each chosen flow's incident, from 0; -1 for other flows, those without a time, and those
+    whose joint score is below `min_score`."""
     codes = dictionary_encode(keys).indices.to_numpy().astype(np.int64)
-    return group_by_gap(np.where(is_chosen, codes, -1), time_s, gap_s)
+    groups = group_by_gap(np.where(is_chosen, codes, -1), time_s, gap_s)
+    if scores is None:
+        return groups
+    rows = np.flatnonzero(groups >= 0)
+    is_strong = -np.expm1(np.bincount(groups[rows], log_misses(scores[rows]))) >= min_score
+    groups[rows] = np.where(is_strong, np.cumsum(is_strong) - 1, -1)[groups[rows]]
+    return groups
+
+
+def log_misses(scores: Float[np.ndarray, " flows"]) -> Float64[np.ndarray, " flows"]:
+    """log(1 - score) of each flow. Their sum is that of the chance that none is an attack, were they
+    independent; a score of 1 counts a little less, else it would decide alone."""
+    return np.log1p(-np.clip(scores.astype(np.float64), 0, _MAX_SCORE))
 
 
 def group_by_gap(

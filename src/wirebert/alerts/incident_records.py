@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import expm1
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
-from wirebert.alerts.grouping import GroupBy, group_keys, incident_ids
+from wirebert.alerts.grouping import GroupBy, group_keys, incident_ids, log_misses
 from wirebert.data.arrow_columns import combine_chunks, to_texts
 from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError
@@ -27,8 +28,6 @@ MAX_CLASSES: Final = 100
 NUM_EXAMPLES: Final = 3
 FOLDED: Final = "folded"
 """Key of the incident that stands for those beyond the limit per hour."""
-_MAX_SCORE = 1 - 1e-12
-"""A score of 1 would make the joint score 1 whatever else is seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +40,9 @@ class IncidentSettings:
     """Longest time between two flows of an incident, above 0; event time decides, not the clock."""
     late_s: float = 60.0
     """Flows this much behind the latest time seen are still put where they belong, at least 0."""
+    min_score: float = 0.5
+    """Joint score from which alerts are an incident, in [0, 1]; 0: always. Alerts without a score and
+    unknown flows always are."""
     max_open: int = 10_000
     """Open incidents kept at most; beyond that the one that was quiet longest is closed. At least 1."""
     max_alerts_per_hour: int = 0
@@ -49,6 +51,8 @@ class IncidentSettings:
     """Whether flows with the verdict `unknown` belong to incidents too."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"incidents.min_score must be in [0, 1], got {self.min_score}")
         for name in ("gap_s", "max_open"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"incidents.{name} must be above 0, got {getattr(self, name)}")
@@ -89,6 +93,16 @@ class IncidentRecord:
     def class_name(self) -> str:
         """The class of most flows; of equally many the first by name."""
         return min(self.classes, key=lambda name: (-self.classes[name], name))
+
+    @property
+    def joint_score(self) -> float | None:
+        """1 - the product of 1 - score over all flows; None where they have no scores."""
+        return None if self.peak_score is None else -expm1(self.log_miss)
+
+    def is_strong(self, min_score: float) -> bool:
+        """Whether it is enough for an incident."""
+        joint = self.joint_score
+        return joint is None or joint >= min_score or "unknown" in self.classes
 
     def touches(self, other: "IncidentRecord", gap_s: float) -> bool:
         """Whether the flows of both are one incident."""
@@ -263,7 +277,7 @@ class AlertTable:
             ports=[port for port in ports if isinstance(port, int)],
             sources=[source] if source else [],
             peak_score=None if scores is None else float(scores.max()),
-            log_miss=0.0 if scores is None else float(np.log1p(-np.clip(scores, 0, _MAX_SCORE)).sum()),
+            log_miss=0.0 if scores is None else float(log_misses(scores).sum()),
             evidence=self._evidence(rows),
             hour=int(first_s // 3_600),
         )

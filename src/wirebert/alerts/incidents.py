@@ -1,8 +1,7 @@
 """Alerts to incidents: flows of one source and class without a long gap are one thing to look at."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from math import expm1
 from typing import Any, Final, Literal, cast, final
 
 import pyarrow as pa
@@ -81,11 +80,14 @@ class IncidentCounts:
     forced: int = 0
     """Closed early, since too many were open."""
     flows: int = 0
-    """Flows in incidents."""
+    """Flows that were alerted."""
     late: int = 0
     """Of these, flows behind the bound `late_s`."""
     folded: int = 0
     """Flows of incidents beyond the limit per hour, which are folded into one."""
+    weak: int = 0
+    """Alerts of one source and class that were no incident, since their joint score stayed below
+    `min_score`."""
     by_class: dict[str, int] = field(default_factory=dict[str, int])
     """Class -> incidents opened."""
 
@@ -109,7 +111,9 @@ class IncidentTracker:
         self.techniques = techniques or AttackTechniques.built_in()
         self.counts = IncidentCounts()
         self.watermark_s = float("-inf")
-        """The latest event time seen."""
+        """The event time: the latest one seen, of several sources that of the one furthest behind."""
+        self._latest: dict[str, float] = {}
+        """Source of records -> the latest event time seen in it."""
         self._open: dict[str, list[IncidentRecord]] = {}
         self._opened_in: dict[int, int] = {}
         """Hour of event time -> incidents opened in it."""
@@ -117,48 +121,66 @@ class IncidentTracker:
     @property
     def num_open(self) -> int:
         """Incidents that are open."""
-        return sum(map(len, self._open.values()))
+        return sum(record.num_events > 0 for record in self._records())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be closed by time."""
+        return not self._open
 
     def open_incidents(self) -> list[Incident]:
         """The open incidents, the most severe first, then the latest."""
-        found = [
-            incident_of(record, self.techniques) for records in self._open.values() for record in records
-        ]
+        found = [incident_of(record, self.techniques) for record in self._records() if record.num_events]
         return sorted(found, key=lambda incident: (-incident.severity, -incident.last_s))
 
-    def add(self, records: pa.Table) -> list[IncidentEvent]:
-        """Take verdict records (of any verdict: `pass` moves time on), and close what has become quiet."""
+    def add(self, records: pa.Table, origin: str = "", behind: Collection[str] = ()) -> list[IncidentEvent]:
+        """Take verdict records (of any verdict: `pass` moves time on), and close what has become quiet.
+
+        Args:
+            origin: the log that they are from.
+            behind: other logs whose flows are still to come; time does not pass what was seen in them.
+        """
         if not records.num_rows:
             return []
-        time_s, latest_s = event_times(records, self.watermark_s)
+        begun = float("-inf") if self._latest else self.watermark_s
+        time_s, latest_s = event_times(records, self._latest.get(origin, begun))
         events: list[IncidentEvent] = []
         for record, late in incident_records(records, time_s, latest_s, self.settings, self.benign):
             self.counts.flows += record.num_flows
             self.counts.late += late
             events += self._take(record)
-        return events + self.advance(float(latest_s[-1]))
+        self._latest[origin] = float(latest_s[-1])
+        held_s = [self._latest[name] for name in (origin, *behind) if name in self._latest]
+        return events + self._go_to(min(held_s))
 
     def advance(self, event_time_s: float) -> list[IncidentEvent]:
         """Move event time on, where no flow does, and close what has become quiet."""
-        self.watermark_s = max(self.watermark_s, event_time_s)
+        self._latest = {name: max(seen_s, event_time_s) for name, seen_s in self._latest.items()}
+        return self._go_to(max(self.watermark_s, event_time_s))
+
+    def _go_to(self, event_time_s: float) -> list[IncidentEvent]:
+        """Take this for the event time, and close what has become quiet."""
+        self.watermark_s = event_time_s
         horizon_s = self.watermark_s - self.settings.gap_s - self.settings.late_s
-        quiet = [one for records in self._open.values() for one in records if one.last_s < horizon_s]
-        events = [self._close(record) for record in sorted(quiet, key=lambda one: one.last_s)]
-        excess = self.num_open - self.settings.max_open
+        records = self._records()
+        quiet = [one for one in records if one.last_s < horizon_s]
+        closed = [(one, "") for one in quiet]
+        excess = len(records) - len(quiet) - self.settings.max_open
         if excess > 0:
-            oldest = sorted(
-                (one for records in self._open.values() for one in records), key=lambda one: one.last_s
-            )
-            events += [self._close(record, "too many open") for record in oldest[:excess]]
+            closed += [(one, "too many open") for one in records[len(quiet) : len(quiet) + excess]]
             self.counts.forced += excess
+        events = [event for one, reason in closed for event in self._close(one, reason)]
         hour = (horizon_s - self.settings.gap_s) // _HOUR_S
         self._opened_in = {at: count for at, count in self._opened_in.items() if at >= hour}
         return events
 
     def close_all(self) -> list[IncidentEvent]:
         """Close every open incident, as at the end of a file."""
-        still = [record for records in self._open.values() for record in records]
-        return [self._close(record, "stopped") for record in sorted(still, key=lambda one: one.last_s)]
+        return [event for record in self._records() for event in self._close(record, "stopped")]
+
+    def _records(self) -> list[IncidentRecord]:
+        """All that may still grow, those that were quiet longest first."""
+        return sorted((one for some in self._open.values() for one in some), key=lambda one: one.last_s)
 
     def _take(self, record: IncidentRecord) -> list[IncidentEvent]:
         """Add flows that belong together to the incidents that they touch, or open one."""
@@ -170,41 +192,55 @@ class IncidentTracker:
             for other in touched:
                 if other is not first:
                     first.absorb(other)
-                    self.counts.merged += 1
-                    events.append(self._close(other, f"merged into {first.incident_id}"))
+                    self.counts.merged += other.num_events > 0
+                    events += self._close(other, f"merged into {first.incident_id}")
             return events + self._update(first)
+        self._open.setdefault(record.key, []).append(record)
+        return self._update(record)
+
+    def _start(self, record: IncidentRecord) -> list[IncidentEvent]:
+        """Open an incident, or fold it into the one of its hour."""
         hour = int(record.first_s // _HOUR_S)
         limit = self.settings.max_alerts_per_hour
         if limit and self._opened_in.get(hour, 0) >= limit:
             self.counts.folded += record.num_flows
+            self._remove(record)
             record.key = FOLDED
             folded = next((one for one in self._open.get(FOLDED, ()) if one.hour == hour), None)
             if folded is not None:
                 folded.absorb(record)
                 return self._update(folded)
+            self._open.setdefault(FOLDED, []).append(record)
         else:
             self._opened_in[hour] = self._opened_in.get(hour, 0) + 1
-        self._open.setdefault(record.key, []).append(record)
         self.counts.opened += 1
         name = record.class_name
         self.counts.by_class[name] = self.counts.by_class.get(name, 0) + 1
         return [self._event("opened", record)]
 
     def _update(self, record: IncidentRecord) -> list[IncidentEvent]:
-        """Tell that an incident grew: when its flows have doubled, or it became more severe."""
+        """Tell that an incident began or grew: when its flows have doubled, or it became more severe."""
+        if not record.num_events:
+            return self._start(record) if record.is_strong(self.settings.min_score) else []
         severity = incident_of(record, self.techniques).severity
         if record.num_flows < 2 * record.num_told and severity <= record.severity_told:
             return []
         self.counts.updated += 1
         return [self._event("updated", record)]
 
-    def _close(self, record: IncidentRecord, reason: str = "") -> IncidentEvent:
+    def _close(self, record: IncidentRecord, reason: str) -> list[IncidentEvent]:
+        self._remove(record)
+        if not record.num_events:
+            self.counts.weak += not reason.startswith("merged")
+            return []
+        self.counts.closed += 1
+        return [self._event("closed", record, reason)]
+
+    def _remove(self, record: IncidentRecord) -> None:
         records = self._open[record.key]
         records.remove(record)
         if not records:
             del self._open[record.key]
-        self.counts.closed += 1
-        return self._event("closed", record, reason)
 
     def _event(
         self, kind: Literal["opened", "updated", "closed"], record: IncidentRecord, reason: str = ""
@@ -216,15 +252,15 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as plain values for JSON."""
-        records = [record for records in self._open.values() for record in records]
         return cast(
             dict[str, Any],
             to_builtins(
                 {
                     "watermark_s": self.watermark_s,
+                    "latest": self._latest,
                     "counts": self.counts,
                     "opened_in": list(self._opened_in.items()),
-                    "open": records,
+                    "open": self._records(),
                 }
             ),
         )
@@ -246,6 +282,7 @@ class IncidentTracker:
         tracker = cls(settings, techniques, benign=benign)
         saved = from_builtins(_State, state)
         tracker.counts, tracker._opened_in = saved.counts, dict(saved.opened_in)
+        tracker._latest = dict(saved.latest)
         if saved.watermark_s is not None:
             tracker.watermark_s = saved.watermark_s
         for record in saved.open:
@@ -272,7 +309,7 @@ def incident_of(record: IncidentRecord, techniques: AttackTechniques) -> Inciden
         num_sources=max(1, len(record.sources)),
         is_folded=record.key == FOLDED,
         peak_score=record.peak_score,
-        joint_score=None if record.peak_score is None else -expm1(record.log_miss),
+        joint_score=record.joint_score,
         evidence=tuple(record.evidence),
         examples=tuple(record.examples),
     )
@@ -285,5 +322,6 @@ class _State:
     counts: IncidentCounts
     opened_in: list[tuple[int, int]]
     open: list[IncidentRecord]
+    latest: dict[str, float] = field(default_factory=dict[str, float])
     watermark_s: float | None = None
     """None before the first flow: JSON has no infinity."""

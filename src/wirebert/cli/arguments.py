@@ -183,7 +183,8 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="exit with code 2, after all output, if a finding that is not accepted is a warning or an error",
+        help="exit with code 2, after all output, if a finding that is not accepted is a warning or an "
+        "error; serve and monitor do not start with such a model",
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from wirebert.cli.arguments import (
     DATA,
     Commands,
-    add_allow_absent,
     add_backend,
     add_device,
     add_executor,
@@ -163,6 +162,7 @@ def add_monitor(commands: Commands) -> None:
         "--spool-mb": (int, 1024, "N", "most megabytes on disk that wait for each remote target"),
         "--heartbeat": (float, 60.0, "S", "seconds between two events that tell that the monitor lives"),
         "--gap": (float, 300.0, "S", "longest time between two flows of an incident"),
+        "--min-score": (float, 0.5, "P", "joint score from which alerts are an incident; 0: always"),
         "--max-alerts-per-hour": (int, 0, "N", "incidents opened in an hour, others are one; 0: no limit"),
     }
     for name, (kind, default, unit, text) in numbers.items():
@@ -197,7 +197,8 @@ def add_calibrate(commands: Commands) -> None:
         "--incidents-per-day",
         type=float,
         metavar="N",
-        help="incident budget per day: alerts of one source and class without a gap of 5 minutes are one",
+        help="incident budget per day: alerts of one source and class without a gap of 5 minutes are "
+        "one, if their joint score is at least 0.5",
     )
     budget.add_argument(
         "--alerts-per-10000",
@@ -331,7 +332,7 @@ def add_serve(commands: Commands) -> None:
         help="file that marks on incidents are appended to; marking needs a key (default: "
         "INCIDENTS.feedback.jsonl)",
     )
-    add_allow_absent(serve)
+    add_fit_options(serve)
     add_verdict_options(serve)
 
 

@@ -167,7 +167,9 @@ def monitor(options: argparse.Namespace) -> None:
     bound_heap()
     targets = tuple(Target.parse(text) for text in options.to or ["-"])
     state, files = options.state, [target.place for target in targets if target.is_file]
-    limits = {"gap_s": options.gap, "max_alerts_per_hour": options.max_alerts_per_hour}
+    limits = {"gap_s": options.gap} | {
+        name: getattr(options, name) for name in ("min_score", "max_alerts_per_hour")
+    }
     settings = monitoring.MonitorSettings(
         targets=targets,
         state=Path(f"{files[0]}.state") if state is None and files else state,
@@ -185,16 +187,12 @@ def monitor(options: argparse.Namespace) -> None:
         told.extend(new if options.strict else ())
         tell(new)
 
-    def load() -> Detector:
-        detector = _watched_detector(options)
-        hear(_threshold_findings(detector.artifact, options))
-        return detector
-
     if options.test_event:
-        monitoring.send_test_event(load, settings, hear)
+        monitoring.send_test_event(partial(_ready_detector, options), settings, hear)
         return
     requests = monitoring.Requests()
     with _monitor_server(options) as on_status, until_asked(requests.stop.set, requests.reload.set):
+        load = partial(_ready_detector, options)
         num_flows = monitoring.monitor(load, options.sources, settings, requests, hear, on_status)
     warn(f"{num_flows:,} flows: {', '.join(target.place for target in targets)}")
     require_no_warnings(told, strict=options.strict)
@@ -245,18 +243,30 @@ def serve(options: argparse.Namespace) -> None:
         from wirebert.service.workers import serve_by_workers
 
         options.threads = options.threads or max(1, num_processors() // max(1, options.workers))
-        tell(_threshold_findings(load_artifact(options.model), options))
+        _tell_of_model(load_artifact(options.model), options)
         serve_by_workers(partial(_watched_detector, options), config, bounded, options.workers)
         return
-    detector = _watched_detector(options)
-    tell(_threshold_findings(detector.artifact, options))
-    service.serve(detector, config, bounded)
+    service.serve(_ready_detector(options), config, bounded)
 
 
 def _threshold_findings(artifact: Artifact, options: argparse.Namespace) -> tuple[Finding, ...]:
     """Findings on the threshold that the verdicts use."""
     operating = artifact.operating_point
     return operating.findings(options.fpr) if operating else ()
+
+
+def _tell_of_model(artifact: Artifact, options: argparse.Namespace) -> None:
+    """Tell findings on the model before it is used for long; with `--strict` a warning is an error."""
+    findings = _threshold_findings(artifact, options)
+    tell(findings)
+    require_no_warnings(findings, strict=options.strict)
+
+
+def _ready_detector(options: argparse.Namespace) -> Detector:
+    """A detector for long use, of which all findings are told."""
+    detector = _watched_detector(options)
+    _tell_of_model(detector.artifact, options)
+    return detector
 
 
 def _watched_detector(options: argparse.Namespace) -> Detector:

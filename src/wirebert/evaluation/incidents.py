@@ -35,6 +35,7 @@ class LabelledIncidents:
                         "time_s": pa.array(seconds_of(records[columns.time])),
                         "alerted_as": alert_classes(records, self._benign),
                         "is_alert": pc.equal(records["verdict"], pa.scalar("alert")),
+                        "score": records["attack_score"],
                         "true_class": to_texts(records["true_class"]),
                     }
                 )
@@ -56,14 +57,15 @@ class LabelledIncidents:
             return None
         true_class = combine_chunks(flows["true_class"])
         is_attack = pc.not_equal(true_class, pa.scalar(self._benign)).to_numpy(zero_copy_only=False)
-        named = ((combine_chunks(flows["alerted_as"]), flows["is_alert"].to_numpy()), (true_class, is_attack))
-        raised, true = (
-            incident_ids(
-                group_keys(flows["source"], names, self._settings.group_by),
-                time_s,
-                rows,
-                self._settings.gap_s,
-            )
-            for names, rows in named
+        settings, scores, is_alert = self._settings, flows["score"].to_numpy(), flows["is_alert"].to_numpy()
+        raised = incident_ids(
+            group_keys(flows["source"], combine_chunks(flows["alerted_as"]), settings.group_by),
+            time_s,
+            is_alert,
+            settings.gap_s,
+            scores,
+            settings.min_score,
         )
-        return incident_metrics(raised, true, time_s)
+        keys = group_keys(flows["source"], true_class, settings.group_by)
+        true = incident_ids(keys, time_s, is_attack, settings.gap_s)
+        return incident_metrics(raised, true, time_s, is_alert)

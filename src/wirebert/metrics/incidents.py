@@ -19,7 +19,7 @@ class IncidentMetrics:
     num_true: int
     """Incidents that the attacks make."""
     num_found: int
-    """Of these, incidents with at least one alert."""
+    """Of these, incidents of which a flow is in one that was raised."""
     num_alerts: int
     """Flows alerted: what there is to look at without incidents."""
     flow_precision: float | None
@@ -43,23 +43,28 @@ def incident_metrics(
     raised: Int64[np.ndarray, " flows"],
     true: Int64[np.ndarray, " flows"],
     time_s: Float64[np.ndarray, " flows"],
+    is_alert: Bool[np.ndarray, " flows"] | None = None,
 ) -> IncidentMetrics:
     """Metrics of incidents.
 
     Args:
         raised: The incident of each flow that is alerted, from 0; -1 for other flows.
         true: The incident of each flow that is an attack, from 0; -1 for benign flows.
+        is_alert: Flows that are alerted; more than those of incidents where weak alerts raise none.
 
     >>> found = incident_metrics(np.array([0, 0, 1, -1]), np.array([0, -1, -1, 0]), np.array([5.0, 6, 7, 0]))
     >>> found.precision, found.recall, found.time_to_alert_s
     (0.5, 1.0, 5.0)
     """
-    is_alert, is_attack = raised >= 0, true >= 0
+    is_raised, is_attack = raised >= 0, true >= 0
+    is_alert = is_raised if is_alert is None else is_alert
     num_alerts, num_hits = int(is_alert.sum()), int((is_alert & is_attack).sum())
-    sizes = np.bincount(raised[is_alert])
-    hits = np.bincount(raised[is_alert & is_attack], minlength=len(sizes))
+    sizes = np.bincount(raised[is_raised])
+    hits = np.bincount(raised[is_raised & is_attack], minlength=len(sizes))
     num_true = int(true.max(initial=-1)) + 1
-    started, alerted = (_earliest(true, time_s, rows, num_true) for rows in (is_attack, is_attack & is_alert))
+    started, alerted = (
+        _earliest(true, time_s, rows, num_true) for rows in (is_attack, is_attack & is_raised)
+    )
     is_found = np.isfinite(alerted)
     num_right, num_found = int((2 * hits >= sizes).sum()), int(is_found.sum())
     known = time_s[~np.isnan(time_s)]

@@ -100,7 +100,7 @@ def fit_alert_budget(
     else:
         names = _likely_attacks(artifact, probabilities)
         keys = group_keys(_sources(sources, seconds, flows.name), names, IncidentSettings().group_by)
-        threshold, num_incidents = _incident_threshold(scores, keys, seconds, int(allowed + 1e-9))
+        threshold, num_incidents = _incident_threshold(scores, of_attack, keys, seconds, int(allowed + 1e-9))
         notes.append(f"{num_incidents:,} incidents on {flows.name}")
     num_alerts = int((scores >= threshold).sum())
     per_10000 = (num_alerts if allowance.incidents_per_day else allowed) * 10_000 / len(scores)
@@ -161,6 +161,7 @@ def _sources(sources: list[pa.Array], seconds: Float64[np.ndarray, " known"], na
 
 def _incident_threshold(
     scores: Float64[np.ndarray, " flows"],
+    of_attack: Float64[np.ndarray, " flows"],
     keys: pa.Array,
     seconds: Float64[np.ndarray, " flows"],
     allowed: int,
@@ -170,10 +171,12 @@ def _incident_threshold(
     Every higher threshold that is looked at does so too: a lower one may join incidents, so that their number
     need not rise with that of alerts.
     """
-    gap_s, ranked = IncidentSettings().gap_s, np.unique(scores)[::-1]
+    settings, ranked = IncidentSettings(), np.unique(scores)[::-1]
 
     def num_incidents(threshold: float) -> int:
-        return int(incident_ids(keys, seconds, scores >= threshold, gap_s).max(initial=-1)) + 1
+        is_alert = scores >= threshold
+        found = incident_ids(keys, seconds, is_alert, settings.gap_s, of_attack, settings.min_score)
+        return int(found.max(initial=-1)) + 1
 
     places = np.unique(np.geomspace(1, len(ranked), _NUM_CANDIDATES).astype(np.int64)) - 1
     good = next(

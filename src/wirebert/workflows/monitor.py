@@ -37,6 +37,7 @@ from wirebert.workflows.predict import ecs_context
 
 POLL_S: Final = 0.5
 """Seconds between two looks at idle sources."""
+_SAVE_S: Final = 1.0
 _SAVING_SHARE: Final = 0.05
 _TEST_S: Final = 15.0
 _ERRORS = ("sink_down", "spool_full", "state_unsaved", "reload_refused", "output_changed")
@@ -102,7 +103,9 @@ def monitor(
         stack.enter_context(closing(desk.outputs))
         has_incidents = any("incidents" in target.contents for target in settings.targets)
         explained = settings.explained or ("incidents" if has_incidents else None)
-        scoring = Scoring(detector=detector, tell=tell, keep=desk.keep, explained=explained)
+        scoring = Scoring(
+            detector=detector, tell=tell, keep=desk.keep, explained=explained, stop=requests.stop
+        )
         sources = stack.enter_context(closing(Sources(places, state.sources, scoring)))
         desk.save(sources, must=True)  # before the first verdict: from now on the files are ours
         try:
@@ -168,9 +171,13 @@ def send_test_event(load: Callable[[], Detector], settings: MonitorSettings, tel
 
 def _score_next(source: Followed, desk: "_Desk", sources: Sources) -> bool:
     """Score and write the next flows of a source; False if there are none."""
-    before = source.progress
+    before = settled = source.progress
     for table in source.tables():
-        desk.write(source, table)
+        if source.progress is not settled:  # all that is written is before it
+            settled = source.progress
+            desk.write_rejected()
+            desk.save(sources)
+        desk.write(source, table, sources)
         desk.tick(sources, is_idle=False)
     desk.write_rejected()
     return source.progress is not before
@@ -219,6 +226,8 @@ class _Desk:
             self.tell_event,
         )
         self._rejected: list[bytes] = []
+        self._heard_at: dict[str, float] = {}
+        """Source -> when it last had flows."""
         now = time.monotonic()
         self._beat_at = self._status_at = self._read_at = self._started = now
         self._latency_s = 0.0
@@ -232,8 +241,15 @@ class _Desk:
         if self._settings.state is not None:
             self._rejected.append(rejected_line(row))
 
-    def write(self, source: Followed, table: pa.Table) -> None:
+    def write(self, source: Followed, table: pa.Table, sources: Sources) -> None:
         """Write what comes of some verdicts."""
+        now, gap_s = time.monotonic(), self._settings.incidents.gap_s
+        self._heard_at[source.name] = now
+        behind = [
+            name
+            for name, lag in sources.lags().items()
+            if lag.num_behind and now - self._heard_at.get(name, now) < gap_s
+        ]
         records = with_keys(table, source)
         is_alert = _is_alert(records, self._detector.artifact.classes.benign)
         rows = np.flatnonzero(is_alert)
@@ -242,7 +258,8 @@ class _Desk:
         self.counts.num_suppressed += len(hidden)
         seen = np.ones(len(is_alert), np.bool_)
         seen[hidden] = False
-        incidents = self._tracker.add(records.filter(pa.array(seen)) if len(hidden) else records)
+        seen_records = records.filter(pa.array(seen)) if len(hidden) else records
+        incidents = self._tracker.add(seen_records, source.name, behind)
         if self._settings.explained is None and "explanation" in records.column_names:
             records = records.drop_columns(["explanation"])  # that of incidents alone
         self.outputs.write(Batch(records=records, is_alert=is_alert, incidents=incidents), self._context)
@@ -260,7 +277,7 @@ class _Desk:
         now = time.monotonic()
         if not is_idle:
             self._read_at = now
-        elif now - self._read_at > self._settings.incidents.gap_s and self._tracker.num_open:
+        elif now - self._read_at > self._settings.incidents.gap_s and not self._tracker.is_empty:
             self._write_incidents(self._tracker.advance(self._tracker.watermark_s + now - self._read_at))
         if now - self._status_at >= 1.0 or now - self._beat_at >= self._settings.heartbeat_s:
             self._status_at = now
@@ -274,7 +291,7 @@ class _Desk:
         """Save how far everything is written, often enough to lose little work and rarely enough to cost
         little."""
         now = time.monotonic()
-        if not must and now - self._saved_at < max(1.0, self._took_s / _SAVING_SHARE):
+        if not must and now - self._saved_at < max(_SAVE_S, self._took_s / _SAVING_SHARE):
             return
         try:
             state = MonitorState(

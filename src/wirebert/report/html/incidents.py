@@ -22,7 +22,8 @@ def incident_part(name: str, metrics: IncidentMetrics | None) -> tuple[Markup, .
     ]
     head = ("alerts by", "alerted", "precision", "recall", "a day")
     told = (
-        "Alerts of one source and class without a gap of 5 minutes are one incident. It counts as right if "
+        "Alerts of one source and class without a gap of 5 minutes are one incident, if their joint score "
+        "is at least 0.5. It counts as right if "
     )
     told += "at least half of its flows are attacks, and an attack as found if one of its flows is alerted"
     if metrics.time_to_alert_s is not None:
