@@ -7,7 +7,7 @@
     python benchmarks/alerts.py sinks [--seconds 600] | speed [--flows 300000]
 
 `monitor`: a log that grows and is rotated, and a monitor that is killed: flows without a verdict or with two, memory, lag.
-`kafka`: the same from a topic to a topic of a mock broker. `sinks`: a receiver that is refused, slow and flapping in turn.
+`kafka`: the same from a topic to a topic of a mock broker. `sinks`: a receiver that is refused, slow and flapping, and a full disk, in turn.
 `speed`: flows a second from a log to ECS lines, by `wirebert monitor`. These four are in `monitor_parts.py`.
 
 `ecs`: flows a second from a Zeek log to ECS lines in a file, by `wirebert predict` on all cores, with the mini model.

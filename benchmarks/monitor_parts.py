@@ -5,6 +5,7 @@ Flows are generated, so each has an identifier of its own by which it is found a
 
 import json
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -82,6 +83,11 @@ class Monitor:
         assert self._process is not None
         self._process.send_signal(number)
         self._process.wait()
+
+    def limit_files(self, num_bytes: int) -> None:
+        """From now on no file of it can grow beyond that: like a disk that is full, or has room again."""
+        assert self._process is not None
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (num_bytes, resource.RLIM_INFINITY))
 
     def processor_s(self) -> float:
         """Processor time of this life."""
@@ -335,7 +341,8 @@ class Receiver:
 
 
 def sinks_part(model: Path, seconds: float) -> dict[str, object]:
-    """A receiver that is refused, slow and flapping in turn, while flows come at a steady rate."""
+    """A receiver that is refused, slow and flapping, and a disk that is full, in turn, while flows come at a steady
+    rate."""
     with tempfile.TemporaryDirectory(prefix="wirebert-monitor-") as place:
         folder, receiver = Path(place), Receiver()
         blocks = conn_lines(folder, BLOCK)
@@ -349,14 +356,17 @@ def sinks_part(model: Path, seconds: float) -> dict[str, object]:
         while not (folder / "state" / "monitor.state").exists():
             time.sleep(0.1)
         rows, num_sent, started = next(blocks), 0, time.monotonic()
-        moods = ("refused", "up", "slow", "flapping", "refused", "flapping", "slow", "up")
+        moods = ("refused", "up", "full", "slow", "flapping", "refused", "full", "flapping", "slow", "up")
         while (elapsed := time.monotonic() - started) < seconds:
             receiver.mood = moods[int(elapsed / seconds * len(moods))]
+            size = max(5 << 20, (folder / "flows.jsonl").stat().st_size)  # pieces in memory are files too
+            monitor.limit_files(size if receiver.mood == "full" else resource.RLIM_INFINITY)
             with log.open("ab") as file:
                 file.write(b"".join(rows[num_sent : num_sent + 20]))
             num_sent += 20
             time.sleep(0.1)
             monitor.look()
+        monitor.limit_files(resource.RLIM_INFINITY)
         receiver.mood, patience = "up", time.monotonic() + 120
         while len(receiver.uids) < num_sent and time.monotonic() < patience:
             time.sleep(0.5)

@@ -333,7 +333,8 @@ def _incident(event: IncidentEvent, context: EcsContext, *, is_ip: bool) -> byte
         "wirebert": {
             "model_sha256": context.model_sha256,
             "class": incident.class_name,
-            "incident": _without_nothing({**to_builtins(incident), "reason": event.reason or None}),
+            "incident": _without_nothing(to_builtins(incident))
+            | ({"reason": event.reason} if event.reason else {}),
         },
     }
     if incident.peak_score is not None:
