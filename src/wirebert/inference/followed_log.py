@@ -131,7 +131,7 @@ class FollowedLog:
         self._line_shift = 0
         """What is added to the line of a piece for that of the file."""
         self._warned_at = -1e9
-        self._num_read = self._num_settled = 0
+        self._num_read = self._num_done = 0
         """Bytes or messages that were read, and those of them before `progress`."""
         self._num_unread: int | None = None
         """Those that are not read, while another thread reads; None: nobody does."""
@@ -144,7 +144,7 @@ class FollowedLog:
     def num_behind(self) -> int:
         """Bytes or messages that are there and not scored."""
         num_unread = self.lines.num_behind() if self._num_unread is None else self._num_unread
-        return num_unread + self._num_read - self._num_settled
+        return num_unread + self._num_read - self._num_done
 
     def tables(self) -> Generator[pa.Table]:
         """Verdicts on the next lines; none if there are none. Reading and scoring are ahead of the caller.
@@ -166,7 +166,7 @@ class FollowedLog:
             )
             with closing(verdicts):
                 for table in verdicts:
-                    self._settle(num_flows)
+                    self._advance_to(num_flows)
                     num_flows += table.num_rows
                     if table.num_rows:  # lines are those of the piece
                         yield table.drop_columns([name for name in ("line",) if name in table.column_names])
@@ -174,7 +174,7 @@ class FollowedLog:
         if self._next is not self.progress or self._rejected:
             self._points.append(_Point(self._next, self._rejected, self._num_read))
             self._rejected = []
-        self._settle(num_flows)
+        self._advance_to(num_flows)
 
     def _parts(self, lines: bytes, until: float) -> Iterator[FlowPart]:
         """The flows of the lines, and of those that follow them until then."""
@@ -212,10 +212,10 @@ class FollowedLog:
         now = time.monotonic()
         self._point_at = now + max(_POINT_S, (now - start) / _POINT_SHARE)
 
-    def _settle(self, num_flows: int) -> None:
+    def _advance_to(self, num_flows: int) -> None:
         """Let `progress` be behind so many flows, which are written."""
         while self._points and self._points[0].progress.num_flows <= num_flows:
-            self.progress, rejected, self._num_settled = self._points.popleft()
+            self.progress, rejected, self._num_done = self._points.popleft()
             for row in rejected:
                 self._scoring.keep(row)
 

@@ -171,10 +171,10 @@ def send_test_event(load: Callable[[], Detector], settings: MonitorSettings, tel
 
 def _score_next(source: Followed, desk: "_Desk", sources: Sources) -> bool:
     """Score and write the next flows of a source; False if there are none."""
-    before = settled = source.progress
+    before = reached = source.progress
     for table in source.tables():
-        if source.progress is not settled:  # all that is written is before it
-            settled = source.progress
+        if source.progress is not reached:  # all that is written is before it
+            reached = source.progress
             desk.write_rejected()
             desk.save(sources)
         desk.write(source, table, sources)
