@@ -39,6 +39,7 @@ def test_a_log_without_rows_waits_with_what_it_has(artifact: "Artifact", tmp_pat
     scoring = Scoring(detector=detector, tell=[].extend, keep=lambda _: None)
     followed = FollowedLog(Tail(log), SourceProgress.fresh(detector.schema), scoring)
     assert list(followed.tables()) == []
+    assert followed.num_behind() == 0, "a log that has only begun is no lag"
     followed = followed.under(detector)
     with log.open("a") as file:
         file.write("http,1,SF,10.0.0.1\n")

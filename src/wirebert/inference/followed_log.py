@@ -170,7 +170,7 @@ class FollowedLog:
                     num_flows += table.num_rows
                     if table.num_rows:  # lines are those of the piece
                         yield table.drop_columns([name for name in ("line",) if name in table.column_names])
-        self._num_unread = None
+        self._num_unread, self._num_done = None, self._num_read  # lines that wait for more are no lag
         if self._next is not self.progress or self._rejected:
             self._points.append(_Point(self._next, self._rejected, self._num_read))
             self._rejected = []
