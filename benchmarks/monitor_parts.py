@@ -363,7 +363,7 @@ def sinks_part(model: Path, seconds: float) -> dict[str, object]:
             monitor.limit_files(size if receiver.mood == "full" else resource.RLIM_INFINITY)
             with log.open("ab") as file:
                 file.write(b"".join(rows[num_sent : num_sent + 20]))
-            num_sent += 20
+            num_sent = min(num_sent + 20, len(rows))
             time.sleep(0.1)
             monitor.look()
         monitor.limit_files(resource.RLIM_INFINITY)
@@ -382,6 +382,7 @@ def sinks_part(model: Path, seconds: float) -> dict[str, object]:
             "without a verdict in the file": num_sent - len(flows),
             "verdicts twice in the file": sum(count > 1 for count in flows.values()),
             "told": tell_counts(folder / "stderr"),
+            "told of the full disk": (folder / "stderr").read_text().count("File too large"),
             "resident MB, first and last look": [
                 round(monitor.resident_mb[0]),
                 round(monitor.resident_mb[-1]),
