@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.report.test_learning import learning_report
 
 from wirebert.data.findings import Finding
 from wirebert.metrics.split_metrics import Mistake
 from wirebert.report.columns import ColumnDrift, Columns, ColumnSummary
+from wirebert.report.html.learning import learning_page
 from wirebert.report.html.page import page
 from wirebert.report.plots.run import run_charts
-from wirebert.report.redact import redacted
+from wirebert.report.redact import redacted, redacted_learning
 from wirebert.report.report import FileUsage, Report
 
 if TYPE_CHECKING:
@@ -131,3 +133,20 @@ def test_the_command_writes_the_page_of_a_real_run_without_its_values(
     assert str(traffic) not in text
     assert "train.csv" not in text
     assert main(["report", str(trained), str(trained), "--redact"]) == 2
+
+
+def test_a_redacted_report_of_learning_names_no_host_time_file_or_value():
+    report = learning_report()
+    flow = replace(
+        report.unusual[0],
+        columns={"time": "1970-01-01T00:00:77", "source": "10.0.0.1", "destination port": "2377"},
+        reasons=("server_name:secret-host77 (novelty 0.90)",),
+    )
+    secret = replace(report, unusual=(flow,), split="of monday77.csv", settings={"rows": ("/home/x77",)})
+    found = learning_page(redacted_learning(secret))
+    assert all(text in learning_page(secret) for text in ("10.0.0.1", "secret-host77", "conn.log", "00:77"))
+    assert not any(
+        text in found for text in ("10.0.0.", "secret-host77", "conn.log", "00:77", "monday77", "x77")
+    )
+    assert "2377" in found
+    assert "server_name" in found

@@ -10,8 +10,9 @@ from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.comparison_terminal import print_comparison
+from wirebert.report.html.learning import learning_page
 from wirebert.report.learning import print_learning, read_learning
-from wirebert.report.redact import redacted
+from wirebert.report.redact import redacted, redacted_learning
 from wirebert.report.report import read_json
 from wirebert.report.tables import as_csv, as_latex
 from wirebert.run_folder import RunFolder, open_run_folder
@@ -33,16 +34,21 @@ def report(options: argparse.Namespace) -> None:
         return
     if len(options.runs) == 1:
         folder = RunFolder(options.runs[0])
-        learned = read_learning(folder.report_json)
-        if learned is not None and options.out is None:
-            print_learning(learned, console)
-            return
-        run_report, out = read_json(folder.report_json), options.out
+        learned, out = read_learning(folder.report_json), options.out
         if options.redact:
-            run_report, out = redacted(run_report), out or folder.path / "report-redacted.html"
-        show_report(run_report, None if options.redact else folder, console)
+            out = out or folder.path / "report-redacted.html"
+        if learned is not None:
+            learned = redacted_learning(learned) if options.redact else learned
+            print_learning(learned, console)
+            if out is not None:
+                write_atomic(out, learning_page(learned))
+        else:
+            run_report = read_json(folder.report_json)
+            run_report = redacted(run_report) if options.redact else run_report
+            show_report(run_report, None if options.redact else folder, console)
+            if out is not None:
+                draw_page(run_report, folder, out)
         if out is not None:
-            draw_page(run_report, folder, out)
             console.print(f"page: {out}", highlight=False, soft_wrap=True)
         return
     if options.redact:

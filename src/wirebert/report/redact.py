@@ -10,6 +10,7 @@ from wirebert.data.findings import Finding
 from wirebert.data.schema.identifying import identifies, identifying_parts
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.report.columns import ColumnDrift, Columns, ColumnSummary
+from wirebert.report.learning import LearningReport
 from wirebert.report.report import Baseline, DataSection, Report
 
 LEFT_OUT: Final = "left out"
@@ -60,6 +61,50 @@ def redacted(report: Report) -> Report:
         columns=_columns(report.columns, hides, by_split),
         is_redacted=True,
     )
+
+
+_SAFE_ROLES: Final = ("source port", "destination port", "protocol", "service")
+"""Of the columns that a report of learning shows, those that name nobody."""
+
+
+def redacted_learning(report: LearningReport) -> LearningReport:
+    """The report of `wirebert learn` without hosts, times, files, and values of features."""
+    normal = replace(
+        report.normal,
+        first_s=None,
+        last_s=None,
+        flows_by_hour=(),
+        columns=tuple(
+            replace(one, counts={_text(name): count for name, count in one.counts.items()})
+            if one.column in _SAFE_ROLES
+            else replace(one, counts={})
+            for one in report.normal.columns
+        ),
+    )
+    unusual = tuple(
+        replace(
+            flow,
+            columns={name: _text(value) for name, value in flow.columns.items() if name in _SAFE_ROLES},
+            reasons=tuple(reason.partition(":")[0] for reason in flow.reasons),
+        )
+        for flow in report.unusual
+    )
+    return replace(
+        report,
+        name="redacted report",
+        command="wirebert learn",
+        files=(f"{len(report.files)} files",),
+        split="",
+        findings=tuple(map(_finding, report.findings)),
+        normal=normal,
+        unusual=unusual,
+        settings={name: _numbers(value) for name, value in report.settings.items() if name != "data"},
+    )
+
+
+def _finding(one: Finding) -> Finding:
+    message = one.message if one.code in _SAFE_MESSAGES else one.code.replace("_", " ")
+    return replace(one, message=message, example="")
 
 
 def _hider(kinds: Mapping[str, str]) -> Callable[[str], bool]:
@@ -114,17 +159,13 @@ def _data(data: DataSection, by_split: _BySplit) -> DataSection:
     def words(text: str) -> str:
         return _text(re.sub(pattern, LEFT_OUT, text))
 
-    def finding(one: Finding) -> Finding:
-        message = one.message if one.code in _SAFE_MESSAGES else one.code.replace("_", " ")
-        return replace(one, message=message, example="")
-
     return replace(
         data,
         files=(f"{len(data.files)} files",),
         detected=words(data.detected),
         split=words(data.split),
         distribution=by_split(data.distribution),
-        findings=tuple(map(finding, data.findings)),
+        findings=tuple(map(_finding, data.findings)),
         listing=(),
         test_usage=by_split(data.test_usage),
     )
