@@ -35,7 +35,7 @@ from wirebert.encoding.store import (
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.workflows.pretrained import align_schema, pretrained_tokenizer
+from wirebert.workflows.pretrained import open_aligned, pretrained_tokenizer
 from wirebert.workflows.teacher import (
     Teacher,
     append_unlabelled,
@@ -98,12 +98,13 @@ def write_typed_rows(run: RunConfig, folder: RunFolder, executor: Executor | Non
     """
     teacher = find_teacher(run)
     tokenizer = pretrained_tokenizer(run) if teacher is None else teacher.tokenizer
-    flows = open_flows(run.train, run.data, schema=None if tokenizer is None else tokenizer.schema)
     if teacher is not None:
-        flows = teacher.require_columns(flows)
+        flows = teacher.require_columns(open_flows(run.train, run.data, schema=teacher.tokenizer.schema))
     elif tokenizer is not None:
-        flows = align_schema(flows, tokenizer)
+        flows = open_aligned(run.train, run.data, tokenizer)
         tokenizer = replace(tokenizer, schema=flows.schema)
+    else:
+        flows = open_flows(run.train, run.data)
     flows.require_label()
     require_teachable_columns(run, flows)
     others = {} if teacher is None else distillation_inputs(run, teacher)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from wirebert.config import RunConfig
-from wirebert.data.flows import Flows
+from wirebert.data.config import DataConfig
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import with_mapped_labels
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
@@ -46,13 +47,19 @@ def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
     return tokenizer
 
 
-def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
-    """The flows, opened under the tokenizer's schema, with the label and benign class that the settings name.
+def open_aligned(data: str, config: DataConfig, tokenizer: FlowTokenizer) -> Flows:
+    """The flows under the tokenizer's schema, with the label and benign class that the settings name.
+
+    Without such a setting, and where the model learned from rows without labels, the label is the column that
+    the file itself shows.
 
     Raises:
         SchemaError: a column is a feature here but not of the model, or the reverse.
     """
-    config, schema = flows.config, flows.schema
+    flows = open_flows(data, config, schema=tokenizer.schema)
+    schema = flows.schema
+    if config.label is None and schema.label is None:
+        config = replace(config, label=open_flows(data, config).schema.label)
     if config.label is not None:
         if config.label not in schema.names:  # rows that were learned from had no label
             label = Column(name=config.label, kind=ColumnKind.LABEL, is_feature=False)
