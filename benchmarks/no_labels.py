@@ -33,7 +33,6 @@ FILES = {
     "unsw_nb15": ("unsw-nb15/UNSW_NB15_training-set.csv.gz", []),
     "ton_iot": ("ton-iot/train_test_network.csv.gz", []),
 }
-WITHOUT_LABELS = [name for name, method in DETECTORS.items() if not method.uses_labels]
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def main() -> None:
         *("--protocols", "--protocol"), nargs="+", default=["benign_only", "leave_attack_out"],
         help="leave_attack_out judges the first data set alone",
     )  # fmt: skip
-    parser.add_argument("--detectors", nargs="+", choices=list(DETECTORS), default=WITHOUT_LABELS)
+    parser.add_argument("--detectors", nargs="+", choices=list(DETECTORS), default=list(DETECTORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--contamination", nargs="+", type=float, default=[0.0, 0.05, 0.01])
     parser.add_argument("--rows", type=int, default=20_000, help="training rows at most")

@@ -57,14 +57,13 @@ class ComparisonConfig:
     """How `wirebert compare` benchmarks the recipe against other methods."""
 
     protocol: Literal["labels", "benign_only", "leave_attack_out"] = "labels"
-    """labels: methods that learn from labels. Other protocols compare detectors of attacks that are not in
-    training: fitted on benign rows only, or on all rows but those of one attack name in turn."""
+    """labels: methods that learn from labels. Other protocols compare detectors without labels, fitted on
+    benign rows: benign_only on the tests, leave_attack_out on each attack name of the training file."""
 
     detectors: tuple[str, ...] = (
-        *("learn", "novelty", "nearest", "ecod", "copod", "isolation_forest", "autoencoder", "deep_svdd"),
-        *("trees", "trees_and_novelty"),
+        *("learn", "nearest", "ecod", "copod", "isolation_forest", "autoencoder", "deep_svdd"),
     )
-    """The detectors of protocols other than labels; those that need labels are left out of benign_only."""
+    """The detectors of protocols other than labels."""
 
     contamination: float = 0.0
     """Fraction of attacks among the rows that detectors without labels are fitted on, in [0, 0.5]."""

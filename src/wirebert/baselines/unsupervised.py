@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from wirebert.decision.novelty import Neighbours
 
-NUM_KEPT: Final = 5_000
-"""Flows that `novelty` keeps, as `decision.novelty_reference_flows`."""
 NUM_EPOCHS: Final = 30
 _BATCH: Final = 256
 _ROWS_AT_ONCE: Final = 4_096
@@ -36,11 +34,6 @@ class UnsupervisedMethod:
     title: str
     fit: Callable[[Points, int], ScorePoints]
     """Training flows and a seed -> its scores."""
-
-
-def fit_novelty(points: Points, seed: int) -> ScorePoints:
-    """Distance to the nearest of a bounded number of training flows, as in artifacts."""
-    return Neighbours.fit(points, NUM_KEPT, seed).distances
 
 
 def fit_nearest(points: Points, seed: int) -> ScorePoints:
@@ -158,7 +151,6 @@ def _train(
 
 
 UNSUPERVISED: Final[Mapping[str, UnsupervisedMethod]] = {
-    "novelty": UnsupervisedMethod("novelty (5,000 kept flows)", fit_novelty),
     "nearest": UnsupervisedMethod("nearest training flow", fit_nearest),
     "ecod": UnsupervisedMethod("ECOD", fit_ecod),
     "copod": UnsupervisedMethod("COPOD", fit_copod),

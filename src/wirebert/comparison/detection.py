@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64
 
-from wirebert.baselines.fitted import fit_columns
 from wirebert.baselines.unsupervised import UNSUPERVISED, UnsupervisedMethod
 from wirebert.comparison.learned import fit_learned
 from wirebert.config import RunConfig, resolve_learning
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import ClassMap
-from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.novelty import ColumnSpace
 from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.errors import ConfigError
@@ -34,7 +32,7 @@ from wirebert.workflows.typed_rows import ParsedFlows
 TARGETS: Final = (0.01, 0.001)
 """Target false positive rates."""
 FEWEST_ROWS: Final = 50
-"""An attack name with fewer rows is not left out."""
+"""An attack name with fewer rows is not judged."""
 MOST_LEFT_OUT: Final = 10_000
 """Rows of the left-out name that are scored."""
 ATTACKS: Final = "all attacks"
@@ -51,11 +49,8 @@ class DetectionTask:
     """Rows to learn from, without labels: benign ones, and `comparison.contamination` of attacks."""
     benign: FlowSubset
     """Benign validation rows, for thresholds."""
-    labelled: FlowSubset
-    """Training rows of every class but the one left out, for detectors that use labels."""
     parsed: ParsedFlows
     """The whole training file."""
-    classes: ClassMap
     run: RunConfig
     folder: RunFolder
     """Folder for what is trained."""
@@ -67,8 +62,6 @@ class DetectionMethod:
 
     title: str
     fit: Callable[[DetectionTask], ScoreFlows]
-    uses_labels: bool = False
-    """Whether it learns from attacks too, so that it is for `leave_attack_out` alone."""
 
 
 def _without_labels(method: UnsupervisedMethod) -> DetectionMethod:
@@ -80,30 +73,6 @@ def _without_labels(method: UnsupervisedMethod) -> DetectionMethod:
         return lambda table: score(space.points(extract_features(table, schema)))
 
     return DetectionMethod(method.title, fit)
-
-
-def _fit_trees(task: DetectionTask) -> ScoreFlows:
-    label, classes = task.labelled.flows.require_label(), task.classes
-    assert classes.benign is not None, "checked before"
-    benign_id = classes.classes.index(classes.benign)
-    blocks = ((table, classes.encode(table.column(label))) for table in task.labelled.tables())
-    trees = fit_columns(
-        *("gbdt", {}, blocks, task.labelled.flows.schema, len(classes.classes), task.run.seed),
-        max_rows=task.run.comparison.max_train_rows,
-    )
-    return lambda table: 1.0 - trees.predict_proba(table)[:, benign_id]
-
-
-def _fit_trees_and_novelty(task: DetectionTask) -> ScoreFlows:
-    trees, novelty = _fit_trees(task), DETECTORS["novelty"].fit(task)
-    tables = list(task.benign.tables())
-    of_trees, of_novelty = (np.concatenate([score(table) for table in tables]) for score in (trees, novelty))
-    combined = CombinedAlertScore.fit(of_trees, of_novelty, 1.0)
-
-    def scores(table: pa.Table) -> Float64[np.ndarray, " flows"]:
-        return combined.scores(trees(table), novelty(table))
-
-    return scores
 
 
 def _fit_learn(task: DetectionTask) -> ScoreFlows:
@@ -123,25 +92,17 @@ def _fit_learn(task: DetectionTask) -> ScoreFlows:
 DETECTORS: Final[dict[str, DetectionMethod]] = {
     "learn": DetectionMethod("wirebert learn", _fit_learn),
     **{name: _without_labels(method) for name, method in UNSUPERVISED.items()},
-    "trees": DetectionMethod("boosted trees", _fit_trees, uses_labels=True),
-    "trees_and_novelty": DetectionMethod(
-        "boosted trees and novelty", _fit_trees_and_novelty, uses_labels=True
-    ),
 }
 """The detectors, by the names of `comparison.detectors`; a new one is an entry here."""
 
 
 def check_detectors(run: RunConfig) -> tuple[str, ...]:
-    """The detectors of this comparison; those that use labels are left out of `benign_only`.
-
-    Raises:
-        ConfigError: one is unknown.
-    """
-    chosen, is_left_out = run.comparison.detectors, run.comparison.protocol == "leave_attack_out"
+    """The detectors of this comparison; a ConfigError if one is unknown."""
+    chosen = run.comparison.detectors
     unknown = [name for name in chosen if name not in DETECTORS]
     if unknown:
         raise ConfigError(f"comparison.detectors must be of {', '.join(DETECTORS)}, got {unknown[0]!r}")
-    return tuple(name for name in chosen if is_left_out or not DETECTORS[name].uses_labels)
+    return chosen
 
 
 def detect(run: RunConfig, folder: RunFolder, name: str) -> dict[str, Any]:
@@ -157,21 +118,23 @@ def detect(run: RunConfig, folder: RunFolder, name: str) -> dict[str, Any]:
             f"comparison.protocol={run.comparison.protocol} needs a benign class, found none; name it with "
             "--benign"
         )
-    sides, method = _Sides.of(run, data, rows.parsed), DETECTORS[name]
+    sides, start_s = _Sides.of(run, data), time.perf_counter()
+    task = DetectionTask(
+        train=FlowSubset("train", data.flows, sides.is_train),
+        benign=sides.benign,
+        parsed=rows.parsed,
+        run=run,
+        folder=folder,
+    )
+    score = DETECTORS[name].fit(task)
+    fitted = _FittedDetector(score, sides.benign, time.perf_counter() - start_s)
     if run.comparison.protocol == "benign_only":
-        start_s = time.perf_counter()
-        score = method.fit(sides.task(run, folder, None))
-        fitted = _FittedDetector(score, sides.benign, time.perf_counter() - start_s)
         tests = open_tests(run, data.flows.schema)
         record_test_reads(run, folder, data, tests, {"method": name, "protocol": run.comparison.protocol})
         parts = [*([data.test] if data.test else []), *tests]
         return {part.name: fitted.of_part(part, data.classes) for part in parts}
-    fitted, figures = None, dict[str, Any]()
+    figures = dict[str, Any]()
     for label in sides.left_out:
-        if fitted is None or method.uses_labels:
-            start_s = time.perf_counter()
-            score = method.fit(sides.task(run, folder, label))
-            fitted = _FittedDetector(score, sides.benign, time.perf_counter() - start_s)
         figures |= fitted.of_attacks(label, sides.rows_of(label, run.seed))
     return {"left out": {"classes": figures}}
 
@@ -233,15 +196,14 @@ class _Sides:
     """Rows of the training file by what they are for."""
 
     data: PreparedData
-    parsed: ParsedFlows
     is_train: Bool[np.ndarray, " rows"]
     """Rows that detectors without labels learn from."""
     benign: FlowSubset
     left_out: tuple[str, ...]
-    """Attack names that are left out in turn."""
+    """Attack names that are judged."""
 
     @staticmethod
-    def of(run: RunConfig, data: PreparedData, parsed: ParsedFlows) -> "_Sides":
+    def of(run: RunConfig, data: PreparedData) -> "_Sides":
         """The sides of one seed."""
         rng = np.random.default_rng(run.seed)
         names = data.profile.label_names
@@ -264,21 +226,7 @@ class _Sides:
             if not benign and counts.get(name, 0) >= FEWEST_ROWS
         ]
         benign = FlowSubset("benign", data.flows, data.valid.rows & is_benign)
-        return _Sides(data, parsed, is_train, benign, tuple(left_out))
-
-    def task(self, run: RunConfig, folder: RunFolder, left_out: str | None) -> DetectionTask:
-        """The task without the rows of one attack name."""
-        assert self.data.train.rows is not None
-        is_other = np.ones_like(self.is_train) if left_out is None else ~self._has_name(left_out)
-        return DetectionTask(
-            train=FlowSubset("train", self.data.flows, self.is_train & is_other),
-            benign=self.benign,
-            labelled=FlowSubset("labelled", self.data.flows, self.data.train.rows & is_other),
-            parsed=self.parsed,
-            classes=self.data.classes,
-            run=run,
-            folder=folder,
-        )
+        return _Sides(data, is_train, benign, tuple(left_out))
 
     def rows_of(self, name: str, seed: int) -> FlowSubset:
         """Training and validation rows of one name."""
