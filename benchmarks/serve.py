@@ -121,7 +121,8 @@ def requests_of(detector: Detector, test: Path, num_rows: int, count: int = 400)
     """Whole HTTP requests with flows of the test file drawn at random, so that few of them are equal."""
     flows = open_flows(test, schema=detector.schema)
     table = next(iter(flows.blocks()))
-    names = [column.name for column in detector.schema.columns if column.name in table.column_names]
+    own = [column.name for column in detector.schema.columns if not detector.schema.is_context(column.name)]
+    names = [name for name in own if name in table.column_names]
     rng = random.Random(0)
     found: list[bytes] = []
     for _ in range(count):

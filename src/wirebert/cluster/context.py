@@ -16,7 +16,7 @@ from wirebert.cluster.executors import Executor
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.staging import staged
 from wirebert.cluster.storage import Storage
-from wirebert.data.context.context import FlowContext, has_context
+from wirebert.data.context.context import FlowContext, has_context, with_columns
 from wirebert.data.context.endpoints import ENDPOINT_COLUMNS, FlowEndpoints, read_endpoints
 from wirebert.data.flows import Flows
 
@@ -85,9 +85,7 @@ class ContextColumns:
             self._rest = more if self._rest is None else pa.concat_tables([self._rest, more])
         columns = self._rest.slice(0, table.num_rows).combine_chunks()
         self._rest = self._rest.slice(table.num_rows)
-        for name in columns.column_names:
-            table = table.append_column(name, columns[name])
-        return table
+        return with_columns(table, columns)
 
 
 def _ends_of(placed: PlacedShard) -> str:

@@ -170,6 +170,12 @@ def test_a_table_without_times_or_addresses_comes_back_as_it_is():
     assert not has_context(table.column_names)
 
 
+def test_context_that_a_table_brings_is_replaced_by_what_its_flows_say():
+    table = table_of([(1.0, "a", "x", 80.0, "SF", 1.0, 1.0)] * 2)
+    made_up = table.append_column("ctx_src_flows_5s", pa.array([9.0, 9.0]))
+    assert FlowContext(WINDOWS).append(made_up).equals(FlowContext(WINDOWS).append(table))
+
+
 def test_a_scan_stands_out_and_a_beacon_has_no_variation():
     """Sixty flows, one a second: each looks like any, their context does not."""
     scan = [(float(at), "a", f"h{at}", 22.0, "REJ", 40.0, 40.0) for at in range(60)]

@@ -104,6 +104,14 @@ def count_without_history(table: pa.Table, windows: ContextWindows) -> int:
     return int((arrivals_us < span_us).sum())
 
 
+def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """The table with these columns at its end, in place of those of their names, which a sender made up."""
+    table = table.drop_columns([name for name in columns.column_names if name in table.column_names])
+    for name in columns.column_names:
+        table = table.append_column(name, columns[name])
+    return table
+
+
 @runtime_checkable
 class ContextSource(Protocol):
     """Knows the context of the flows of a log."""
@@ -141,15 +149,13 @@ class FlowContext:
     def append(self, table: pa.Table) -> pa.Table:
         """The next table of the log, with the context columns at its end.
 
-        A table without times or addresses is returned unchanged. Flows without source or destination have no
+        A table without times or addresses is returned unchanged; context columns that a table has already are
+        replaced. Flows without source or destination have no
         context and do not count in that of others. A rate or variation without values is missing.
         """
         if not has_context(table.column_names):
             return table
-        columns = self.columns(*read_endpoints(table))
-        for name in columns.column_names:
-            table = table.append_column(name, columns[name])
-        return table
+        return with_columns(table, self.columns(*read_endpoints(table)))
 
     def columns(self, is_usable: Bool[np.ndarray, " rows"], rows: FlowEndpoints) -> pa.Table:
         """The context columns of what `read_endpoints` gave for the next table of the log."""
