@@ -247,7 +247,7 @@ def compare_workers(
 ) -> None:
     """Requests a second of one process and of several, closed-loop, and what client and service took of the cores.
 
-    The client takes its part of the same cores, so requests per core of the service are compared, too.
+    Client and other work take a part of the same cores, so requests per core of the service are compared, too.
     """
     served: list[float] = []
     per_core: list[float] = []
@@ -279,7 +279,7 @@ def compare_workers(
         )
     print(
         f"{served[1] / served[0]:.2f} times the requests of one; {per_core[1] / per_core[0]:.2f} times per core "
-        f"of the service, so {options.workers * per_core[1] / per_core[0]:.2f} times with the client elsewhere"
+        f"of the service, so {options.workers * per_core[1] / per_core[0]:.2f} times with the cores to itself"
     )
 
 
