@@ -1,6 +1,7 @@
 """Work by shards: one process, a pool and Ray on the same files; bytes a flow; and the plan of a billion rows.
 
 python benchmarks/cluster.py MODEL DATA --workers 2     # executors, same bytes checked
+python benchmarks/cluster.py inspect DATA --workers 2   # the same of `inspect --json`
 python benchmarks/cluster.py --plan 1000000000          # shard metadata alone
 """
 
@@ -28,18 +29,36 @@ def main() -> None:
     options = parser.parse_args()
     if options.plan:
         time_plan(options.plan)
-    if options.model:
+    if options.model == "inspect":
+        compare_inspections(options.data, options.workers)
+    elif options.model:
         compare_executors(options.model, options.data, options.workers)
+
+
+def executors_of(workers: int) -> dict[str, tuple[str, ...]]:
+    """Name of each executor, and its options."""
+    pool = ("--workers", str(workers))
+    return {"one process": (), "pool": pool, "Ray local": ("--cluster", "local", *pool)}
+
+
+def compare_inspections(data: str, workers: int) -> None:
+    """Wall time of `inspect --json` by each executor, and whether all print the same bytes."""
+    printed: set[str] = set()
+    for name, arguments in executors_of(workers).items():
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "wirebert", "inspect", data, "--json", *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        printed.add(done.stdout)
+        print(f"{name}: {time.perf_counter() - start:.1f} s; {''.join(done.stderr.splitlines()[-1:])}")
+    print(f"same bytes: {len(printed) == 1}")
 
 
 def compare_executors(model: str, data: str, workers: int) -> None:
     """Wall and processor time of each executor, after a run that warms the page cache."""
-    pool = ("--workers", str(workers))
-    executors = {"one process": (), "pool": pool, "Ray local": ("--cluster", "local", *pool)}
     digests: dict[str, list[str]] = {}
     rows, written, about = 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in executors.items():
+        for name, arguments in executors_of(workers).items():
             out = Path(folder) / name.replace(" ", "_")
             before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             command = [

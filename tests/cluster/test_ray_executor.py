@@ -237,5 +237,5 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
             stores.append({str(path.relative_to(cache)): path.read_bytes() for path in files})
     assert stores[0] == stores[1]
     told = capfd.readouterr()
-    assert told.err.count("a worker died") >= 15
+    assert told.err.count("a worker died") >= 5  # workers that die together are told once
     assert not told.out

@@ -68,6 +68,9 @@ class RayCluster:
         options: dict[str, Any] = {} if self.address != "local" else {"include_dashboard": False}
         if self.address == "local" and self.num_workers is not None:
             options["num_cpus"] = self.num_workers
+        # Ray prints on standard output what `Losses` tells, and has no setting that stops it.
+        printing: Any = import_module("ray._private.worker")
+        printing.print_to_stdstream = _print_nothing
         host, _, port = self.address.rpartition(":")
         try:
             if host and port.isdecimal() and "/" not in host:  # Ray itself would try for minutes
@@ -195,6 +198,10 @@ def import_ray() -> Any:
             "--cluster needs Ray, which is not installed; install it with `pip install 'wirebert[ray]'`, or "
             "use --workers"
         ) from error
+
+
+def _print_nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def _num_alive(ray: Any) -> int:
