@@ -77,6 +77,7 @@ EDGES: Sequence[str] = """
     api.traffic
     api.training
     cli.main
+    cli.demo_command
     cli.training_commands
     cluster.encode
     cluster.plan
@@ -178,7 +179,8 @@ MAY_IMPORT = {
     "cli.report_commands": {"tokenizers"},
     "cli.scoring_commands": {"tokenizers"},
     "cli.inference_commands": {"tokenizers"},
-    "cli.training_commands": SLOW_PACKAGES,
+    "cli.demo_command": {"tokenizers"},
+    "cli.training_commands": {"tokenizers"},
 }
 LIGHT_MODULES_OF_CLI = {"cli.main", "cli.scoring_commands"}
 
@@ -269,7 +271,7 @@ def reach_of(module: str) -> set[str]:
 
 
 def names_imported_at_once(module: str) -> Iterator[str]:
-    """Every dotted name that is imported when `module` is: those outside of functions."""
+    """Every dotted name that is imported when `module` is: those outside of functions, but for types."""
     waiting: list[ast.AST] = [tree_of(module)]
     while waiting:
         node = waiting.pop()
@@ -277,6 +279,8 @@ def names_imported_at_once(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and dotted(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting += ast.iter_child_nodes(node)
 

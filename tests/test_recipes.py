@@ -63,7 +63,7 @@ def test_a_published_file_is_trained_by_its_recipe_which_is_told(
     def fit(run: RunConfig, *_: object, **__: object) -> None:
         begun.append(run)
 
-    monkeypatch.setattr(training_commands, "_fit", fit)
+    monkeypatch.setattr(training_commands, "fit", fit)
     train = ["train", str(data_dir / "nsl-kdd" / "KDDTrain+.txt.gz"), "--out"]
     assert main([*train, str(tmp_path / "own")]) == 0
     assert "recipe nsl_kdd" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def watch(event, arguments):
     if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"):
         asked.append((event, repr(arguments)))
 from wirebert.cli.main import main
-import wirebert.cli.inference_commands, wirebert.cli.scoring_commands, wirebert.cli.training_commands
+import wirebert.cli.inference_commands, wirebert.cli.scoring_commands, wirebert.workflows.train
 """
 
 

@@ -28,11 +28,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-import wirebert.cli.training_commands  # loaded before the first fork
+import wirebert.workflows.train  # loaded before the first fork
 from wirebert.cli.main import main as main_of_wirebert
 from wirebert.data.synthetic import write_csv
 
-assert wirebert.cli.training_commands.train
+assert wirebert.workflows.train.train
 
 DECIDED = ("model/model.safetensors", "model/tokenizer.json", "predictions/valid.parquet")
 SETTINGS = (

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.telemetry import processors
-from wirebert.telemetry.processors import num_processors
+from wirebert.telemetry.processors import has_nvidia_gpu, num_processors
 
 
 def eight(_: int) -> set[int]:
@@ -58,3 +58,10 @@ def test_what_cannot_be_read_limits_nothing(cgroup: Path):
     assert num_processors() == 8
     (cgroup.parent.parent.parent / "own").unlink()
     assert num_processors() == 8
+
+
+def test_a_gpu_is_known_by_the_file_of_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processors, "_NVIDIA_DRIVER", tmp_path / "nvidiactl")
+    assert not has_nvidia_gpu()
+    (tmp_path / "nvidiactl").touch()
+    assert has_nvidia_gpu()

@@ -9,7 +9,7 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
+from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, start_reading, write_typed_rows
 
 
 def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(
@@ -49,3 +49,21 @@ def test_a_machine_that_reads_texts_alone_does_not_teach_where_there_are_none(tr
     }
     with pytest.raises(ConfigError, match=r"distillation\.teacher cannot be text_svm for data without text"):
         write_typed_rows(resolve_run(given=given), RunFolder(tmp_path))
+
+
+def test_another_process_prepares_the_rows_that_this_one_does(
+    traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = resolve_run(given={"train": str(traffic / "train.csv")})
+    here = prepare(run, write_typed_rows(run, RunFolder(tmp_path / "here")))
+    monkeypatch.setattr("wirebert.workflows.prepare.has_nvidia_gpu", lambda: True)
+    reading = start_reading(run, RunFolder(tmp_path / "there"))
+    monkeypatch.setattr("wirebert.workflows.prepare.write_typed_rows", None)  # this process reads nothing
+    there = reading.result()
+    for part in ("train", "valid"):
+        assert np.array_equal(getattr(there, part).rows, getattr(here, part).rows)
+    assert there.findings == here.findings
+    assert there.classes == here.classes
+    assert there.train_counts == here.train_counts
+    tables = [next(iter(data.train.tables())) for data in (here, there)]
+    assert tables[0] == tables[1]

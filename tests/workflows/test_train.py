@@ -133,7 +133,7 @@ def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.C
 # operations.
 KILLER = """
 import json, os, signal, sys
-import wirebert.cli.training_commands
+import wirebert.workflows.train
 from wirebert.cli.main import main
 
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -316,9 +316,10 @@ def test_processes_beside_a_gpu_leave_the_same_run_as_this_process_alone(
     assert ours["splits"] == theirs["splits"]
     trees, others = (cast(Splits, report["baselines"])["gbdt"] for report in (ours, theirs))
     assert trees["differences"] == others["differences"]
-    assert {path.name for path in (out / "plots").iterdir()} == {
-        path.name for path in (trained / "plots").iterdir()
-    }
+    plots = [{path.name for path in (run / "plots").iterdir()} for run in (out, trained)]
+    # How many samples of the machine there are depends on how long a run takes.
+    ours, theirs = ({name for name in names if not name.startswith("resource_")} for names in plots)
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(("device", "is_beside"), [("cpu", False), ("cuda", True)])

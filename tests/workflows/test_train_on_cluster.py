@@ -44,7 +44,7 @@ def test_without_ray_the_extra_is_named_before_anything_is_written(
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [(("--workers", "2"), "give --cluster"), (("--cluster", "local", "--workers", "0"), "at least 1")],
+    [(("--workers", "0"), "at least 1"), (("--cluster", "local", "--workers", "0"), "at least 1")],
 )
 def test_a_number_of_ranks_that_makes_no_sense_is_refused(
     options: tuple[str, ...], sentence: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from typing import Final
 from wirebert.errors import ConfigError
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "demo": "wirebert.cli.training_commands:demo",
+    "demo": "wirebert.cli.demo_command:demo",
     "inspect": "wirebert.cli.inspect_command:inspect",
     "learn": "wirebert.cli.training_commands:train",
     "train": "wirebert.cli.training_commands:train",

@@ -38,6 +38,7 @@ from wirebert.cli.inference import (
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_learn, add_train
 from wirebert.errors import Terminated, UserError
 from wirebert.run_folder import model_folder
+from wirebert.telemetry.processors import has_nvidia_gpu
 
 _EXAMPLES = """\
 examples:
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments is None:  # the process is this command's alone
         keep_pandas_out()
-    if Path("/dev/nvidiactl").exists():
+    if has_nvidia_gpu():
         share_cores(os.environ)
     try:
         return _run(options)

@@ -1,12 +1,12 @@
-"""The commands that need PyTorch: those that train, and `export`."""
+"""The commands that train, and `export`. PyTorch is imported once the settings are known."""
 
 import argparse
 import os
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
@@ -25,9 +25,6 @@ from wirebert.config import (
 )
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import find_files
-from wirebert.data.synthetic import generate, write_csv
-from wirebert.data.synthetic.conn_log import write_conn_log
-from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import load_artifact
@@ -36,86 +33,50 @@ from wirebert.model.config import find_architecture
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serialization import merge
 from wirebert.training.config import TrainConfig
-from wirebert.training.interruption import sigterm_as_exception
-from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
 from wirebert.workflows.findings import require_no_warnings
-from wirebert.workflows.fit import run_worker
-from wirebert.workflows.learn import learn
-from wirebert.workflows.prepare import prepare_by_shards
+from wirebert.workflows.prepare import prepare_by_shards, start_reading
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
-from wirebert.workflows.train import train as train_detector
-from wirebert.workflows.train_on_cluster import train_on_cluster
+
+if TYPE_CHECKING:
+    from wirebert.training.parallel.process_group import ProcessGroup
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
-
-DEMO_EPOCHS = 6
-"""Enough for a good model in minutes on two cores."""
-
-DEMO_TEST_DIVISOR = 3
-"""The demo has a third as many test flows as training flows."""
-
-
-def demo(options: argparse.Namespace) -> None:
-    """Generate traffic, train the mini model on it, and report."""
-    min_rows = DEMO_TEST_DIVISOR * FLOWS_PER_BLOCK if options.stealthy else 1_000
-    if options.rows < min_rows:
-        raise ConfigError(
-            f"--rows must be at least {min_rows}{' with --stealthy' * options.stealthy}, so that every class "
-            f"occurs, got {options.rows}"
-        )
-    console = SafeConsole()
-    path = options.out or next_run_path("demo")
-    traffic = path / "traffic"
-    files = [traffic / f"{name}.{'conn.log' if options.stealthy else 'csv'}" for name in ("train", "test")]
-    given = {
-        "train": str(files[0]),
-        "test": [str(files[1])],
-        "seed": options.seed,
-        "model": {"size": "mini"},
-        "training": {"epochs": DEMO_EPOCHS},
-    }
-    run = resolve_run(given=given)
-    with new_run_folder(path) as folder:
-        traffic.mkdir()
-        console.print(
-            f"generating {options.rows:,} training flows and {options.rows // DEMO_TEST_DIVISOR:,} test "
-            "flows",
-            highlight=False,
-        )
-        # Another seed generates other hosts, so the test traffic comes from a network unknown to training.
-        for file, num_rows, seed in zip(
-            files,
-            (options.rows, options.rows // DEMO_TEST_DIVISOR),
-            (options.seed, options.seed + 1),
-            strict=True,
-        ):
-            if options.stealthy:
-                write_conn_log(file, generate(num_rows, seed, stealthy=True), seed)
-            else:
-                write_csv(file, num_rows, seed)
-        write_run(run, folder.run_toml)
-        _fit(run, folder, console)
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
     # What is missing is told before anything is read.
-    executor = executor_of(getattr(options, "workers", None), getattr(options, "cluster", None))
-    with closing(executor), init_process_group(os.environ) as group:
-        if not group.communicator.is_main:
-            with sigterm_as_exception():
-                run_worker(group)
-        elif options.resume is not None:
-            _resume(options, SafeConsole(), group, executor)
-        else:
-            _begin(options, SafeConsole(), group, executor)
+    with closing(
+        executor_of(getattr(options, "workers", None), getattr(options, "cluster", None))
+    ) as executor:
+        if "WORLD_SIZE" not in os.environ:
+            _begin_or_resume(options, None, executor)
+            return
+        from wirebert.training.interruption import sigterm_as_exception
+        from wirebert.training.parallel.process_group import init_process_group
+        from wirebert.workflows.fit import run_worker
+
+        with init_process_group(os.environ) as group:
+            if group.communicator.is_main:
+                _begin_or_resume(options, group, executor)
+            else:
+                with sigterm_as_exception():
+                    run_worker(group)
 
 
-def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup, executor: Executor) -> None:
+def _begin_or_resume(options: argparse.Namespace, group: "ProcessGroup | None", executor: Executor) -> None:
+    run = _begin if options.resume is None else _resume
+    run(options, SafeConsole(), group, executor)
+
+
+def _begin(
+    options: argparse.Namespace, console: Console, group: "ProcessGroup | None", executor: Executor
+) -> None:
     recipe = _find_recipe(options)
-    batch = batch_of_all(group.communicator.size)
+    num_processes = 1 if group is None else group.communicator.size
+    batch = batch_of_all(num_processes)
     if options.command == "learn":
         run = _described_learning(options, recipe, batch)
         name = f"learn-{default_name(run.rows[0])}"
@@ -125,18 +86,22 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup, e
     else:
         run = _described(options, recipe, inherited=batch)
         name = default_name(run.train)
-    tell_batch(run, group.communicator.size, console)
+    tell_batch(run, num_processes, console)
     with new_run_folder(options.out or next_run_path(name)) as folder:
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         strict = getattr(options, "strict", False)  # not of `learn`
-        _fit(run, folder, console, group, strict=strict, executor=executor)
+        fit(run, folder, console, group, strict=strict, executor=executor)
 
 
 def batch_of_all(num_processes: int) -> dict[str, object]:
     """The default batch of several GPUs: each keeps that of one."""
-    if num_processes == 1 or not torch.cuda.is_available():
+    if num_processes == 1:
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
         return {}
     return {"training": {"batch_size": num_processes * TrainConfig().batch_size}}
 
@@ -249,7 +214,9 @@ def _described_learning(
     return run
 
 
-def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup, executor: Executor) -> None:
+def _resume(
+    options: argparse.Namespace, console: Console, group: "ProcessGroup | None", executor: Executor
+) -> None:
     names = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     names += ("model", "unlabelled", "size")
     given = [name for name in names if getattr(options, name, None) not in (None, [])]
@@ -275,30 +242,42 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup, 
             return
         resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
-        _fit(resolve(folder.run_toml), folder, console, group, strict=strict, executor=executor)
+        fit(resolve(folder.run_toml), folder, console, group, strict=strict, executor=executor)
 
 
-def _fit(
+def fit(
     run: RunConfig | LearnConfig,
     folder: RunFolder,
     console: Console,
-    group: ProcessGroup = SINGLE_PROCESS,
+    group: "ProcessGroup | None" = None,
     *,
     strict: bool = False,
     executor: Executor | None = None,
 ) -> None:
+    """Train or learn in `folder`; Ctrl-C tells how to continue."""
+    is_alone = group is None and not isinstance(executor, Pool | RayCluster)
+    reading = start_reading(run, folder) if is_alone and isinstance(run, RunConfig) else None
+    from wirebert.training.interruption import sigterm_as_exception
+    from wirebert.training.parallel.process_group import SINGLE_PROCESS
+
     command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
         with sigterm_as_exception():
             if isinstance(run, LearnConfig):
-                learn(run, folder, console, group)
+                from wirebert.workflows import learn
+
+                learn.learn(run, folder, console, group or SINGLE_PROCESS)
                 return
             if isinstance(executor, Pool | RayCluster):
                 prepare_by_shards(run, folder, executor)
             if isinstance(executor, RayCluster):
+                from wirebert.workflows.train_on_cluster import train_on_cluster
+
                 report = train_on_cluster(executor, folder)
             else:
-                report = train_detector(run, folder, console, group)
+                from wirebert.workflows import train
+
+                report = train.train(run, folder, console, group or SINGLE_PROCESS, reading)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
     if strict:
@@ -313,6 +292,7 @@ def compare(options: argparse.Namespace) -> None:
     from wirebert.comparison.jobs import JOB_BYTES, default_jobs
     from wirebert.comparison.splits import compare_on_splits
     from wirebert.report.comparison_terminal import print_comparison
+    from wirebert.training.interruption import sigterm_as_exception
 
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,19 +36,20 @@ Probabilities = Float[np.ndarray, "rows classes"]
 
 MAX_ROWS: Final = 8_192
 """Most distinct rows to make and check an export."""
-DEFAULT_EXPORT_ROWS: Final = 1_024
-"""The same for the export that `train` and `calibrate` write."""
+DEFAULT_EXPORT_ROWS: Final = 256
+"""The same for the export that `train` and `calibrate` write: a processor takes seconds for 1,000 of `base`,
+and a graph that is wrong differs on every row."""
 TRAVELLING_ROWS: Final = 32
 """Rows saved with the file to check it on loading."""
 
 
-def add_default_export(folder: Path, expected: Probabilities | None = None) -> str | None:
+def add_default_export(folder: Path, expected: Callable[[], Probabilities] | None = None) -> str | None:
     """Add the export that every model folder has: ONNX in single precision.
 
     Returns why there is none: a package is missing, or the model cannot be exported. None: it was written.
 
     Args:
-        expected: PyTorch's probabilities of `rows_to_check`; None: computed here.
+        expected: Returns PyTorch's probabilities of `rows_to_check`; None: computed here.
     """
     try:
         export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS, expected=expected)
@@ -57,12 +58,15 @@ def add_default_export(folder: Path, expected: Probabilities | None = None) -> s
     return None
 
 
-def export_in_companion(receive: Callable[[], tuple[Path, Probabilities | None]]) -> str | None:
-    """`add_default_export` in another process, with its libraries imported before the model is trained."""
+def export_in_companion(receive: Callable[[], Any]) -> str | None:
+    """`add_default_export` in another process, with its libraries imported before the model is trained.
+
+    Receives the folder of the model, then PyTorch's probabilities of `rows_to_check`.
+    """
     with suppress(ImportError):
         for library in ("onnx", "onnxruntime"):
             import_module(library)
-    return add_default_export(*receive())
+    return add_default_export(receive(), receive)
 
 
 def rows_to_check(artifact: Artifact, folder: Path) -> JaggedRows:
@@ -76,7 +80,7 @@ def export_model(
     *,
     data: str | None = None,
     num_rows: int = MAX_ROWS,
-    expected: Probabilities | None = None,
+    expected: Callable[[], Probabilities] | None = None,
 ) -> tuple[Path, ParityReport]:
     """Export the model in `folder`, check it and add it to the folder; returns its path and its parity.
 
@@ -84,7 +88,7 @@ def export_model(
         data: real traffic: the 8-bit ranges come from one half of its rows, the check uses the other half.
             None: rows of random tokens.
         num_rows: number of random rows.
-        expected: PyTorch's probabilities of the rows to check on; None: computed here.
+        expected: Returns PyTorch's probabilities of the rows to check on; None: computed here.
 
     Raises:
         ArtifactError: the export does not match PyTorch (nothing is written), or the folder is damaged.
@@ -102,16 +106,18 @@ def export_model(
         metadata={"wirebert": wirebert.__version__, "classes": "\n".join(artifact.classes.classes)},
     )
     backend = OnnxBackend(name, content, pad_id=tokenizer.pad_id)
+    exported = softmax(backend.logits(checked_on.rows))
     if expected is None:
         from wirebert.inference.torch_backend import TorchBackend  # imports PyTorch
 
         reference = TorchBackend(
             artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
         )
-        expected = softmax(reference.logits(checked_on.rows))
-    exported = softmax(backend.logits(checked_on.rows))
+        probabilities = softmax(reference.logits(checked_on.rows))
+    else:
+        probabilities = expected()
     source = "generated" if data is None else "given"
-    agreement = compare_scores(exported, expected, Alerts.of(artifact), source, checked_on.novelty)
+    agreement = compare_scores(exported, probabilities, Alerts.of(artifact), source, checked_on.novelty)
     bounds = ENGINES[name].bounds
     fault = None if bounds is None else agreement.fault(bounds)
     if fault is not None:

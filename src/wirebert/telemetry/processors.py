@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_NVIDIA_DRIVER: Final = Path("/dev/nvidiactl")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
@@ -15,6 +16,11 @@ def num_processors() -> int:
     """Processors by affinity (`taskset`, a job scheduler) and by quota (a container), at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, *(math.ceil(quota) for quota in _quotas()), affinity))
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA, without PyTorch, which takes seconds to import."""
+    return _NVIDIA_DRIVER.exists()
 
 
 def _quotas() -> Iterator[float]:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 from rich.console import Console
-from scipy.stats import rankdata
 
 import wirebert
 from wirebert.config import LearnConfig, write_run
@@ -383,6 +382,8 @@ def compare_with_leave_one_out(
     reference = full.surprisals(take_rows(traffic.train.block, train))
     expected = UnusualTarget.fit(reference, run.surprisal.left_out_fraction).scores(full.surprisals(rows))
     logits = score(model, rows, device=scorer.device)
+    from scipy.stats import rankdata  # a second of imports, which `train` does not need
+
     ranks = rankdata(logits[:, UNUSUAL_ID] - logits[:, 0]), rankdata(expected)
     if min(map(np.ptp, ranks)) == 0:
         return 0.0  # all flows rank alike

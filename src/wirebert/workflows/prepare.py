@@ -5,7 +5,7 @@ pretrained or teacher model of the run.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from wirebert.cluster.encode import EncodePieces, count_by_shards, encode_blocks, encode_by_shards
 from wirebert.cluster.executors import Executor
+from wirebert.companion_process import CompanionProcess
 from wirebert.config import LearnConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile
@@ -35,6 +36,7 @@ from wirebert.encoding.store import (
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder, check_inputs
+from wirebert.telemetry.processors import has_nvidia_gpu
 from wirebert.workflows.pretrained import open_aligned, pretrained_tokenizer
 from wirebert.workflows.teacher import (
     Teacher,
@@ -136,6 +138,23 @@ def prepare(run: RunConfig, rows: TrainingRows) -> PreparedData:
     prepared = split_data(run, rows.parsed, classes)
     unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, profile.labels < 0)
     return replace(prepared, tokenizer=rows.tokenizer, teacher=teacher, unlabelled=unlabelled)
+
+
+def start_reading(run: RunConfig, folder: RunFolder) -> CompanionProcess[PreparedData]:
+    """Begin to read and `prepare` the training data in another process, while this one imports PyTorch.
+
+    Only beside a GPU, whose machine has processors and memory for it; otherwise `result` does it.
+    """
+    is_own = run.model.init_from == "scratch" and run.distillation.model_folder is None
+    is_separate = is_own and run.training.device != "cpu" and has_nvidia_gpu()
+    reading = CompanionProcess(_read, is_separate=is_separate)
+    reading.send((run, folder))
+    return reading
+
+
+def _read(receive: Callable[[], tuple[RunConfig, RunFolder]]) -> PreparedData:
+    run, folder = receive()
+    return prepare(run, write_typed_rows(run, folder))
 
 
 def require_teachable_columns(run: RunConfig, flows: Flows) -> None:

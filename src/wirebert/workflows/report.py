@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
@@ -24,7 +25,7 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.environment import hardware, versions
 from wirebert.report.html.page import write_page
-from wirebert.report.plots.chart import draw, draw_into
+from wirebert.report.plots.chart import Chart, draw, draw_into
 from wirebert.report.plots.run import run_charts
 from wirebert.report.report import (
     DataSection,
@@ -197,27 +198,41 @@ def record_evaluation(
     return record_test_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
 
 
-def write_report(
-    report: Report, folder: RunFolder, card: str | None = None, artists: Sequence[Artist] = ()
-) -> None:
-    """Write model card, page and charts, then report.json, whose presence means that the run is finished.
+@dataclass(frozen=True)
+class Drawing:
+    """The charts of a run, which artists draw meanwhile."""
 
-    Args:
-        artists: Processes that share the charts; none: they are drawn here.
-    """
+    charts: Mapping[str, Chart]
+    artists: Sequence[Artist]
+
+    @classmethod
+    def start(cls, report: Report, folder: RunFolder, artists: Sequence[Artist] = ()) -> "Drawing":
+        """Give each artist its share; without artists the charts are drawn here."""
+        charts = run_charts(report, _history(folder))
+        artists = artists or start_artists(is_separate=False)
+        for first, artist in enumerate(artists):
+            artist.send((dict(list(charts.items())[first :: len(artists)]), folder.plots))
+        return cls(charts, artists)
+
+    def pictures(self) -> dict[str, str]:
+        """The drawn charts as SVG, by name."""
+        return {name: svg for artist in self.artists for name, svg in artist.result().items()}
+
+
+def write_report(
+    report: Report, folder: RunFolder, card: str | None = None, drawing: Drawing | None = None
+) -> None:
+    """Write model card, page and charts, then report.json, whose presence means that the run is finished."""
     if card is not None:
         write_card(folder.model, card)
-    charts = run_charts(report, _history(folder))
-    artists = artists or start_artists(is_separate=False)
-    for first, artist in enumerate(artists):
-        artist.send((dict(list(charts.items())[first :: len(artists)]), folder.plots))
-    pictures = {name: svg for artist in artists for name, svg in artist.result().items()}
-    write_page(report, folder.report_html, charts, pictures, run=_run_name(report, folder))
+    drawing = drawing or Drawing.start(report, folder)
+    pictures = drawing.pictures()
+    write_page(report, folder.report_html, drawing.charts, pictures, run=_run_name(report, folder))
     write_json(report, folder.report_json)
 
 
 def start_artists(*, is_separate: bool) -> list[Artist]:
-    """What `write_report` draws with."""
+    """What a `Drawing` is drawn by."""
     return [
         CompanionProcess(draw_into, is_separate=is_separate) for _ in range(NUM_ARTISTS if is_separate else 1)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -30,10 +30,12 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_from_dict, settings_to_dict
-from wirebert.training.distillation import SoftTargets
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.teacher_store import cached_log_probs, windows
 from wirebert.workflows.pretrained import pretrained_tokenizer
+
+if TYPE_CHECKING:
+    from wirebert.training.distillation import SoftTargets
 
 COLUMNS: Final = (
     *("label", "benign", "positive", "schema", "drop", "feature_combinations", "context", "context_short_s"),
@@ -222,7 +224,7 @@ def teacher_log_probs(
     size: tuple[int, int],
     fingerprint: str,
     say: PredictLogProba,
-) -> SoftTargets:
+) -> "SoftTargets":
     """A teacher's probabilities for each training flow, stored next to the flows for all trainings on them.
 
     Args:
@@ -230,6 +232,8 @@ def teacher_log_probs(
         fingerprint: Of everything except the flows that determines its predictions.
         say: The teacher's class probabilities of some flows.
     """
+    from wirebert.training.distillation import SoftTargets  # PyTorch, which the reading of rows does not need
+
     assert flows.folder is not None, "training flows lie on disk"
     path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.soft_targets")
     what = "fitting and asking trees" if how.teacher == "gbdt" else "asking the teacher"

@@ -8,9 +8,9 @@ the model is saved.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypedDict
+from typing import TypedDict, final
 
 from rich.console import Console
 
@@ -49,6 +49,7 @@ from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.quick_trees import EvaluatedParts, QuickTrees, TreeRows, evaluate_trees
 from wirebert.workflows.report import (
     Artist,
+    Drawing,
     RunLog,
     command_line,
     data_section,
@@ -64,37 +65,39 @@ from wirebert.workflows.teacher import compare_with_teacher
 
 
 def train(
-    run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
+    run: RunConfig,
+    folder: RunFolder,
+    console: Console,
+    group: ProcessGroup = SINGLE_PROCESS,
+    reading: CompanionProcess[PreparedData] | None = None,
 ) -> Report:
     """Train the run's detector in `folder` and write its report.
 
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
+    The training data is read here, unless `start_reading` has begun it.
     """
-    check_machine(run.training)
-    if run.model.init_from == "scratch":  # a GPU's kernels are compiled while the rows are read
-        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
+    warm_up(run)
     log = RunLog(console)
-    companions = Companions.start(run)
-    rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
-    data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
+    # Classes, findings, split; nothing is fitted yet. The file is parsed once: later passes read typed rows.
+    data = prepare(run, write_typed_rows(run, folder)) if reading is None else reading.result()
     show_prepared(data, log)
-    fit_trees = partial(companions.send_to_trees, TreeRows(run, data.train, data.classes))
+    companions = Companions(run)
+    start_companions = partial(companions.start, TreeRows(run, data.train, data.classes))
     # Tokenizer, encoding, distillation, model, training.
-    trained = train_model(run, data, folder, log, group, before_training=fit_trees)
+    trained = train_model(run, data, folder, log, group, before_training=start_companions)
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
+    companions.export.send(folder.model)
     log.end_stage("training")
-    run = trained.run
-    detector = load_trained(run, folder)
-    companions.start_export(folder, detector, log)
+    run, detector = trained.run, load_trained(trained.run, folder)
+    companions.check_export(folder, detector, log)
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
     tests = open_tests(run, data.flows.schema)
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     profiles = {test.name: profile_table(test.flows) for test in tests}
-    other_classes = classes_of_tests(data.classes, profiles)
+    other_classes, splits = classes_of_tests(data.classes, profiles), [*data.evaluated, *tests]
     usage = record_test_reads(run, folder, data, tests)
-    splits = [*data.evaluated, *tests]
     companions.send_to_trees(EvaluatedParts(splits, other_classes))
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
     metrics: dict[str, SplitMetrics] = {}
@@ -110,58 +113,69 @@ def train(
     findings, drift = check_tests(run, data, profiles, other_classes, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
+    write_split_manifest(folder, data, profiles, usage)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
-    write_split_manifest(folder, data, profiles, usage)
     columns = describe_columns(data.profile.sample.table, data.flows.schema, data.classes)
     report = replace(report, columns=replace(columns, drift=drift), model_sha256=detector.artifact.sha256)
+    drawing = Drawing.start(report, folder, companions.artists)
     companions.finish(log)
-    write_report(report, folder, card=model_card(artifact, report), artists=companions.artists)
+    write_report(report, folder, model_card(artifact, report), drawing)
     folder.discard_working_files()
     show_report(report, folder, console)
     return report
 
 
-@dataclass(frozen=True)
+@final
 class Companions:
     """Work of the processor that other processes do beside a GPU; without one, this process does it."""
 
+    trees: CompanionProcess[QuickTrees] | None = None
     export: CompanionProcess[str | None]
     artists: list[Artist]
-    trees: CompanionProcess[QuickTrees] | None
-    are_separate: bool
 
-    @classmethod
-    def start(cls, run: RunConfig) -> "Companions":
-        """Start the processes, which import what they need."""
-        is_separate, trees = has_companions(run.training), None
-        num_threads = num_processors() // 4
-        if run.evaluation.baseline:
-            trees = CompanionProcess(evaluate_trees, is_separate=is_separate, num_threads=num_threads)
-        export = CompanionProcess(export_in_companion, is_separate=is_separate)
-        return cls(export, start_artists(is_separate=is_separate), trees, is_separate)
+    def __init__(self, run: RunConfig) -> None:
+        self._are_separate, self._has_trees = has_companions(run.training), run.evaluation.baseline
+
+    def start(self, rows: TreeRows) -> None:
+        """Start the processes. They import much, which would slow down the imports of this one before."""
+        if self._has_trees:
+            num_threads = num_processors() // 4
+            self.trees = CompanionProcess(
+                evaluate_trees, is_separate=self._are_separate, num_threads=num_threads
+            )
+            self.trees.send(rows)
+        self.export = CompanionProcess(export_in_companion, is_separate=self._are_separate)
+        self.artists = start_artists(is_separate=self._are_separate)
 
     def send_to_trees(self, message: object) -> None:
         """Pass the next message of `evaluate_trees`."""
         if self.trees is not None:
             self.trees.send(message)
 
-    def start_export(self, folder: RunFolder, detector: Detector, log: RunLog) -> None:
-        """Begin the ONNX export of the saved model, for scoring without PyTorch."""
+    def check_export(self, folder: RunFolder, detector: Detector, log: RunLog) -> None:
+        """Send the scores with which the ONNX export of the saved model is checked."""
         rows = rows_to_check(detector.artifact, folder.model)
-        self.export.send((folder.model, detector.score_encoded(rows).probabilities))
-        if not self.are_separate:
+        self.export.send(detector.score_encoded(rows).probabilities)
+        if not self._are_separate:
             self._finish_export(log)
 
     def finish(self, log: RunLog) -> None:
         """Wait for what the report does not need."""
-        if self.are_separate:
+        if self._are_separate:
             self._finish_export(log)
 
     def _finish_export(self, log: RunLog) -> None:
         if (reason := self.export.result()) is not None:
             warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
         log.end_stage("export")
+
+
+def warm_up(run: RunConfig) -> None:
+    """Check device and precision, and begin to compile a GPU's kernels while the rows are read."""
+    check_machine(run.training)
+    if run.model.init_from == "scratch":
+        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
 
 
 def show_prepared(data: PreparedData, log: RunLog) -> None:
