@@ -102,7 +102,7 @@ def test_report_and_predictions_are_those_of_one_pass(
     assert ours.select(exact).equals(theirs.select(exact))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("small_shards")
 def test_the_command_scores_by_a_pool_and_needs_a_folder(
     artifact: Artifact, flows_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
