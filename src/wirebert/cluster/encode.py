@@ -121,7 +121,7 @@ def encode_by_shards(store: StoreWriter, subset: FlowSubset, job: EncodePieces, 
         flows = EncodedFlows.open(job.path_of(rows))
         store.append(flows.block, flows.class_ids, flows.rows)
     shutil.rmtree(job.folder)
-    warn(f"{subset.name}: encoded in {len(pieces):,} pieces, at most {peak_mb:,} MB a worker")
+    warn(f"{subset.name}: encoded; pieces: {len(pieces):,}, at most {peak_mb:,} MB a worker")
 
 
 def encode_blocks(

@@ -113,5 +113,5 @@ def profile_by_shards(
     invalid = merge_parse_stats(flows, read)
     if not invalid.num_rows:
         raise NoFlowsError(flows.no_flows(invalid.lines.events))
-    warn(f"{invalid.num_rows:,} rows in {len(placed):,} shards, at most {peak_mb:,} MB a worker")
+    warn(f"{invalid.num_rows:,} rows; shards: {len(placed):,}, at most {peak_mb:,} MB a worker")
     return whole.result(flows.name, invalid)

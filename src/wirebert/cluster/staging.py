@@ -1,11 +1,11 @@
 """A shard as `Flows` of one file, read as its rows are read within the whole file; and counting its rows."""
 
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol, TypeVar, cast, final, runtime_checkable
+from typing import Any, cast, final
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -31,19 +31,6 @@ from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.errors import DataError
 from wirebert.files import path_of, unnamed_file
-
-
-@runtime_checkable
-class HasPlace(Protocol):
-    """What a worker made of a shard."""
-
-    @property
-    def placed(self) -> PlacedShard:
-        """The shard."""
-        ...
-
-
-Placed = TypeVar("Placed", bound=HasPlace)
 
 
 def placed_shards(flows: Flows, executor: Executor) -> tuple[ShardPlan, tuple[PlacedShard, ...]]:
@@ -121,17 +108,6 @@ class CountRows:
         return ShardCounts(
             id=shard.id, num_rows=num_rows, num_lines=num_lines, time_units=time_units, is_exact=is_exact
         )
-
-
-def in_plan_order(results: Iterable[Placed]) -> Iterator[Placed]:
-    """The results of all shards in plan order; those that come too early wait."""
-    waiting: dict[int, Placed] = {}
-    index = 0
-    for result in results:
-        waiting[result.placed.index] = result
-        while (one := waiting.pop(index, None)) is not None:
-            index += 1
-            yield one
 
 
 def line_shift(flows: Flows, placed: PlacedShard) -> int:

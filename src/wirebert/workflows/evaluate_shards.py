@@ -1,6 +1,6 @@
 """Evaluation by shards: each is scored by one worker, and what metrics need is merged in plan order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast, final
 
 from wirebert.cluster.context import context_in_order
-from wirebert.cluster.executors import Executor
+from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.results import join_parquet
-from wirebert.cluster.staging import in_plan_order, placed_shards, renumber, staged
+from wirebert.cluster.staging import placed_shards, renumber, staged
 from wirebert.cluster.storage import Storage
 from wirebert.console import warn
 from wirebert.data.checks.profile import TableProfile
@@ -31,7 +31,6 @@ from wirebert.inference.predictions import ParquetWriter
 class ScoredShard:
     """What an evaluation takes from a shard."""
 
-    placed: PlacedShard
     rows: ScoredRows
     counted: Mapping[str, Any]
     """What was counted while its rows were scored."""
@@ -74,7 +73,7 @@ class ScoreShards:
             rows = score_part(detector, part, self.classes, writer.write, fit=fit, first_row=placed.first_row)
         renumber(fit.invalid_values, self.flows, placed)
         engine = f"{detector.backend} on {detector.device}"
-        return ScoredShard(placed=placed, rows=rows, counted=fit.to_dict(), drift=drift, engine=engine)
+        return ScoredShard(rows=rows, counted=fit.to_dict(), drift=drift, engine=engine)
 
 
 @final
@@ -130,7 +129,8 @@ class ShardedScoring:
         whole, engines = ScoredRows(classes), {f"{detector.backend} on {detector.device}"}
         if isinstance(detector.drift, TrafficBlocks):
             detector.drift = detector.drift.of_part(num_rows, 0)
-        for one in in_plan_order(self.executor.run(job, placed)):
+        scored: Iterator[ScoredShard] = run_in_order(self.executor, job, placed)
+        for one in scored:
             whole.merge(one.rows)
             fit.unseen.merge(one.counted["unseen"])
             fit.invalid_values.merge(InvalidValues.from_dict(one.counted["invalid_values"]))
