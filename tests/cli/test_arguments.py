@@ -5,10 +5,12 @@ from dataclasses import fields
 
 import pytest
 
-from wirebert.cli.arguments import DATA_OPTIONS, add_data_options, given_options
+from wirebert.cli.arguments import DATA_OPTIONS, add_data_options, executor_of, given_options
 from wirebert.cli.main import build_parser
+from wirebert.cluster.executors import InProcess, Pool
 from wirebert.config import resolve_run
 from wirebert.data.config import DataConfig
+from wirebert.errors import ConfigError
 
 
 def test_data_options_are_settings_of_the_section_data():
@@ -52,3 +54,10 @@ def test_a_short_option_is_a_setting_of_the_run():
     options = build_parser().parse_args(["train", "x.csv", "--size", "mini", "--epochs", "2"])
     run = resolve_run(None, options.overrides, {"train": "x.csv"})
     assert (run.model.size, run.training.epochs) == ("mini", 2)
+
+
+def test_the_executor_follows_the_options():
+    assert isinstance(executor_of(argparse.Namespace()), InProcess)
+    assert executor_of(argparse.Namespace(workers=3, cluster=None)) == Pool(3)
+    with pytest.raises(ConfigError, match="at least 1"):
+        executor_of(argparse.Namespace(workers=0))

@@ -19,9 +19,8 @@ from wirebert.cli.main import main
 from wirebert.cluster import staging
 from wirebert.cluster.executors import Executor, InProcess, Job, Pool
 from wirebert.cluster.plan import plan_shards
-from wirebert.cluster.ray_executor import RayCluster, executor_of, import_ray
+from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import resolve_run
-from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.inspect import inspect_data
 from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
@@ -48,13 +47,6 @@ def test_without_ray_the_extra_is_named_before_anything_is_read(
     assert predict(model, tmp_path / "missing.csv", tmp_path / "out", "--cluster", "local") == 2
     assert "pip install 'wirebert[ray]'" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_the_executor_follows_the_options():
-    assert isinstance(executor_of(None, None), InProcess)
-    assert executor_of(3, None) == Pool(3)
-    with pytest.raises(ConfigError, match="at least 1"):
-        executor_of(0, None)
 
 
 @pytest.fixture(scope="module")

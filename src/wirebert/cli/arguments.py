@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from wirebert.errors import ConfigError
 from wirebert.inference.engines import ENGINES
+
+if TYPE_CHECKING:
+    from wirebert.cluster.executors import Executor
 
 DATA: Final = (
     "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; "
@@ -201,6 +205,25 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS|local",
         help="work by shards on a Ray cluster, or on one that is started on this machine",
     )
+
+
+def executor_of(options: argparse.Namespace) -> "Executor":
+    """The executor that --workers and --cluster name; this process without them.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is less than one worker.
+    """
+    from wirebert.cluster.executors import InProcess, Pool
+    from wirebert.cluster.ray_executor import RayCluster, import_ray
+
+    num_workers: int | None = getattr(options, "workers", None)  # not an option of `learn`
+    address: str | None = getattr(options, "cluster", None)
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {num_workers}")
+    if address is not None:
+        import_ray()  # what is missing is told before anything is read
+        return RayCluster(address, num_workers)
+    return InProcess() if num_workers is None else Pool(num_workers)
 
 
 def out_place(name: str) -> Path | str:

@@ -5,7 +5,7 @@ from contextlib import closing, nullcontext
 from importlib import import_module
 from typing import Any
 
-from wirebert.cluster.ray_executor import executor_of
+from wirebert.cli.arguments import executor_of
 from wirebert.cluster.storage import Storage
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
@@ -37,7 +37,7 @@ def evaluate(options: argparse.Namespace) -> None:
     is_sharded = options.workers is not None or options.cluster is not None
     if is_sharded and (options.out is None or options.data == "-"):
         raise ConfigError("--workers and --cluster need --out and files: no standard input (-)")
-    executor = executor_of(options.workers, options.cluster)
+    executor = executor_of(options)
     detector = Detector.load(options.model, **arguments)
     for reason in detector.rejected_backends.values():
         warn(reason)

@@ -3,8 +3,7 @@
 import argparse
 from contextlib import closing
 
-from wirebert.cli.arguments import DATA_OPTIONS, given_options
-from wirebert.cluster.ray_executor import executor_of
+from wirebert.cli.arguments import DATA_OPTIONS, executor_of, given_options
 from wirebert.config import find_recipe, resolve_run
 from wirebert.console import SafeConsole
 from wirebert.data.schema.library import write_schema
@@ -18,7 +17,7 @@ def inspect(options: argparse.Namespace) -> None:
     recipe = None if options.recipe is None else find_recipe(options.recipe)
     run = resolve_run(recipe, options.overrides, given)
     is_sharded = options.workers is not None or options.cluster is not None
-    with closing(executor_of(options.workers, options.cluster)) as executor:
+    with closing(executor_of(options)) as executor:
         inspection = inspect_data(options.data, run.data, options.test, executor if is_sharded else None)
     if options.write_schema is not None:
         write_schema(inspection.flows.schema, options.write_schema)

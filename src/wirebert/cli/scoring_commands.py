@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
-from wirebert.cluster.ray_executor import executor_of
+from wirebert.cli.arguments import executor_of
 from wirebert.cluster.storage import is_uri
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
@@ -95,7 +95,7 @@ def _predict_by_shards(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--format ecs is written by one process to one file: leave out --workers, --cluster and folders"
         )
-    with closing(executor_of(options.workers, options.cluster)) as executor:
+    with closing(executor_of(options)) as executor:
         predict_by_shards(
             options.data,
             Output.of(options.out),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from wirebert.cli.arguments import DATA_OPTIONS, given_options
+from wirebert.cli.arguments import DATA_OPTIONS, executor_of, given_options
 from wirebert.cluster.executors import Executor, Pool
-from wirebert.cluster.ray_executor import RayCluster, executor_of, import_ray
+from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import (
     LearnConfig,
     RunConfig,
@@ -48,9 +48,7 @@ COLUMN_OPTIONS = ("label", "drop", "schema")
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
     # What is missing is told before anything is read.
-    with closing(
-        executor_of(getattr(options, "workers", None), getattr(options, "cluster", None))
-    ) as executor:
+    with closing(executor_of(options)) as executor:
         if "WORLD_SIZE" not in os.environ:
             _begin_or_resume(options, None, executor)
             return

@@ -29,52 +29,59 @@ from wirebert.run_folder import MANIFEST
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PredictShards:
-    """A job: score a shard and write its verdicts."""
+class DetectorJob:
+    """A job: what a function makes of a shard with a detector."""
 
     model: Path
     detector: Mapping[str, Any]
     """Arguments of `Detector.load`."""
-    flows: Flows
-    folder: ShardFolder
-    explained: Literal["alerts", "all"] | None = None
+    work: Callable[[Detector, PlacedShard], Any]
 
-    def load(self) -> Callable[[PlacedShard], ShardRecord]:
-        """The detector, as a function of shards."""
-        return partial(self._write, Detector.load(self.model, **self.detector))
+    def load(self) -> Callable[[PlacedShard], Any]:
+        """The function, with the detector."""
+        return partial(self.work, Detector.load(self.model, **self.detector))
 
-    def _write(self, detector: Detector, placed: PlacedShard) -> ShardRecord:
-        fit = TrafficFit.of(detector.artifact.tokenizer, self.flows)
-        rejected: list[bytes] = []
-        fit.invalid_values.lines.keep = lambda row: rejected.append(rejected_line(row) + b"\n")
-        folder, num_rows, header_bytes = self.folder, 0, 0
-        file = folder.file_of(placed)
-        with folder.storage.new_file(file) as sink:
-            with closing(WRITERS[folder.ending](cast(BinaryIO, sink))) as writer:
-                for table in shard_tables(detector, self.flows, placed, fit, self.explained):
-                    if not header_bytes and folder.ending == ".csv":
-                        writer.write(table.slice(0, 0))
-                        header_bytes = sink.num_bytes
-                    writer.write(table)
-                    num_rows += table.num_rows
-            digest, size_bytes = sink.sha256, sink.num_bytes
-        if rejected:
-            folder.storage.write(folder.rejected_of(placed.shard.id), b"".join(rejected))
-        record = ShardRecord(
-            id=placed.shard.id,
-            settings=folder.settings,
-            file=file,
-            num_rows=num_rows,
-            sha256=digest,
-            size_bytes=size_bytes,
-            header_bytes=header_bytes,
-            engine=f"{detector.backend} on {detector.device}",
-            peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            rejected=bool(rejected),
-            counted=fit.to_dict(),
-        )
-        folder.record(record)
-        return record
+
+def write_shard(
+    detector: Detector,
+    placed: PlacedShard,
+    *,
+    flows: Flows,
+    folder: ShardFolder,
+    explained: Literal["alerts", "all"] | None,
+) -> ShardRecord:
+    """Write the verdicts of a shard into the folder, and what is known of it."""
+    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    rejected: list[bytes] = []
+    fit.invalid_values.lines.keep = lambda row: rejected.append(rejected_line(row) + b"\n")
+    num_rows, header_bytes = 0, 0
+    file = folder.file_of(placed)
+    with folder.storage.new_file(file) as sink:
+        with closing(WRITERS[folder.ending](cast(BinaryIO, sink))) as writer:
+            for table in shard_tables(detector, flows, placed, fit, explained):
+                if not header_bytes and folder.ending == ".csv":
+                    writer.write(table.slice(0, 0))
+                    header_bytes = sink.num_bytes
+                writer.write(table)
+                num_rows += table.num_rows
+        digest, size_bytes = sink.sha256, sink.num_bytes
+    if rejected:
+        folder.storage.write(folder.rejected_of(placed.shard.id), b"".join(rejected))
+    record = ShardRecord(
+        id=placed.shard.id,
+        settings=folder.settings,
+        file=file,
+        num_rows=num_rows,
+        sha256=digest,
+        size_bytes=size_bytes,
+        header_bytes=header_bytes,
+        engine=f"{detector.backend} on {detector.device}",
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        rejected=bool(rejected),
+        counted=fit.to_dict(),
+    )
+    folder.record(record)
+    return record
 
 
 def shard_tables(

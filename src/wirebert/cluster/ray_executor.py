@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, final
 
-from wirebert.cluster.executors import Executor, InProcess, Job, Losses, Pool
+from wirebert.cluster.executors import Job, Losses
 from wirebert.console import warn
 from wirebert.errors import ConfigError, DataError
 
@@ -167,20 +167,6 @@ class _Worker:
         if self._work is None:  # not at the start: an error of the user would be one of the actor
             self._work = self._job.load()
         return self._work(item)
-
-
-def executor_of(num_workers: int | None, address: str | None) -> Executor:
-    """The executor that the options --workers and --cluster name; this process without them.
-
-    Raises:
-        ConfigError: Ray is not installed, or there is less than one worker.
-    """
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {num_workers}")
-    if address is not None:
-        import_ray()  # what is missing is told before anything is read
-        return RayCluster(address, num_workers)
-    return InProcess() if num_workers is None else Pool(num_workers)
 
 
 def import_ray() -> Any:

@@ -1,6 +1,6 @@
 """Evaluation by shards: each is scored by one worker, and what metrics need is merged in plan order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast, final
 from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.cluster.plan import PlacedShard
+from wirebert.cluster.predict import DetectorJob
 from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.results import join_parquet
 from wirebert.cluster.staging import placed_shards, renumber, staged
@@ -38,42 +39,37 @@ class ScoredShard:
     engine: str
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class ScoreShards:
-    """A job: score a shard, and write its verdicts with the true classes."""
+def score_shard(
+    detector: Detector,
+    placed: PlacedShard,
+    *,
+    flows: Flows,
+    num_rows: int,
+    classes: ClassMap,
+    folder: Storage,
+) -> ScoredShard:
+    """Score a shard, and write its verdicts with the true classes into the folder.
 
-    model: Path
-    detector: Mapping[str, Any]
-    """Arguments of `Detector.load`."""
-    flows: Flows
-    num_rows: int
-    """Of all shards."""
-    classes: ClassMap
-    folder: Storage
-
-    def load(self) -> Callable[[PlacedShard], ScoredShard]:
-        """The detector, as a function of shards."""
-        return partial(self._score, Detector.load(self.model, **self.detector))
-
-    def _score(self, detector: Detector, placed: PlacedShard) -> ScoredShard:
-        reference, tokenizer = detector.artifact.reference, detector.artifact.tokenizer
-        drift = None
-        if reference is not None:
-            drift = reference.new_blocks(tokenizer).of_part(self.num_rows, placed.first_row)
-        detector.drift = drift
-        detector.forget()  # else rounding would depend on the shards before
-        fit = TrafficFit.of(tokenizer, self.flows)
-        with (
-            staged(self.flows, placed) as some,
-            self.folder.new_file(f"{placed.shard.id}.parquet") as sink,
-            closing(ParquetWriter(cast(BinaryIO, sink))) as writer,
-        ):
-            part = FlowSubset(self.flows.name, some)
-            rows = score_part(detector, part, self.classes, writer.write, fit=fit, first_row=placed.first_row)
-        renumber(fit.invalid_values, self.flows, placed)
-        engine = f"{detector.backend} on {detector.device}"
-        return ScoredShard(rows=rows, counted=fit.to_dict(), drift=drift, engine=engine)
+    Args:
+        num_rows: Rows of all shards.
+    """
+    reference, tokenizer = detector.artifact.reference, detector.artifact.tokenizer
+    drift = None
+    if reference is not None:
+        drift = reference.new_blocks(tokenizer).of_part(num_rows, placed.first_row)
+    detector.drift = drift
+    detector.forget()  # else rounding would depend on the shards before
+    fit = TrafficFit.of(tokenizer, flows)
+    with (
+        staged(flows, placed) as some,
+        folder.new_file(f"{placed.shard.id}.parquet") as sink,
+        closing(ParquetWriter(cast(BinaryIO, sink))) as writer,
+    ):
+        part = FlowSubset(flows.name, some)
+        rows = score_part(detector, part, classes, writer.write, fit=fit, first_row=placed.first_row)
+    renumber(fit.invalid_values, flows, placed)
+    engine = f"{detector.backend} on {detector.device}"
+    return ScoredShard(rows=rows, counted=fit.to_dict(), drift=drift, engine=engine)
 
 
 @final
@@ -118,14 +114,8 @@ class ShardedScoring:
         Raises:
             ConfigError: workers used different engines, whose scores differ in rounding.
         """
-        job = ScoreShards(
-            model=self.model,
-            detector=self.detector,
-            flows=flows,
-            num_rows=num_rows,
-            classes=classes,
-            folder=self.folder,
-        )
+        work = partial(score_shard, flows=flows, num_rows=num_rows, classes=classes, folder=self.folder)
+        job = DetectorJob(model=self.model, detector=self.detector, work=work)
         whole, engines = ScoredRows(classes), {f"{detector.backend} on {detector.device}"}
         if isinstance(detector.drift, TrafficBlocks):
             detector.drift = detector.drift.of_part(num_rows, 0)

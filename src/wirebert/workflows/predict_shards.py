@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import Executor, InProcess
 from wirebert.cluster.plan import PlacedShard
-from wirebert.cluster.predict import PredictShards, fingerprint, merge_counted
+from wirebert.cluster.predict import DetectorJob, fingerprint, merge_counted, write_shard
 from wirebert.cluster.remote import open_remote_flows
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
@@ -104,8 +105,9 @@ def predict_by_shards(
         storage=out.folder, settings=fingerprint(model, detector, explained), ending=out.ending
     )
     folder.begin(plan)
-    job = PredictShards(model=model, detector=detector, flows=flows, folder=folder, explained=explained)
-    records = finish(folder, placed, executor, job)
+    work = partial(write_shard, flows=flows, folder=folder, explained=explained)
+    job = DetectorJob(model=model, detector=detector, work=work)
+    records = finish(folder, flows, placed, executor, job)
     merge_counted(flows, fit, zip(placed, (one.counted for one in records), strict=True))
     folder.end(records)
     folder.join_rejected(records, out.rejected)
@@ -132,7 +134,7 @@ def open_any(data: str, config: DataConfig, schema: FlowSchema) -> Flows:
 
 
 def finish(
-    folder: ShardFolder, placed: Sequence[PlacedShard], executor: Executor, job: PredictShards
+    folder: ShardFolder, flows: Flows, placed: Sequence[PlacedShard], executor: Executor, job: DetectorJob
 ) -> list[ShardRecord]:
     """The records of all shards in plan order; those that are not finished yet are run.
 
@@ -143,7 +145,7 @@ def finish(
     if records:
         warn(f"{len(records):,} of {len(placed):,} shards were finished before")
     if len(records) < len(placed):
-        placed = context_in_order(job.flows, placed, executor, folder.context)
+        placed = context_in_order(flows, placed, executor, folder.context)
     waiting = [one for one in placed if one.shard.id not in records]
     records |= {record.id: record for record in executor.run(job, waiting)}
     engines = sorted({record.engine for record in records.values()})
