@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from capture_generator.captures import captures
 from harness import DATA, Report, by_seed, write_figures
 
 from wirebert.alerts.ecs import EcsContext, carried_columns
@@ -46,7 +47,6 @@ from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.flows import open_flows
 from wirebert.data.labels import fit_classes
-from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.times import seconds_of
 from wirebert.inference.detector import Detector

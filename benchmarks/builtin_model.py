@@ -21,11 +21,11 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+from capture_generator.captures import captures
 from harness import DATA
 
 from wirebert.cli.main import main as wirebert
 from wirebert.data.flows import open_flows
-from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
@@ -61,7 +61,7 @@ CARD = """
 
 It was trained on generated traffic alone, so that `wirebert hunt` says something useful before there is a model of your
 own. It has seen no real network, and knows scans, guessed passwords, beacons, exfiltration and floods only as the
-generator draws them (`wirebert.data.synthetic.captures`). It sees flow records, not content. Its threshold holds for
+generator draws them (`benchmarks/capture_generator`). It sees flow records, not content. Its threshold holds for
 generated traffic; what it raises is worth a look, not a verdict, and what it passes is not cleared. Learn or train a
 model from your own traffic for anything that is to be relied on.
 """

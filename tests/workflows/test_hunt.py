@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from capture_generator.captures import captures
 
 from wirebert.cli.main import main
-from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import load_artifact

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-
-from wirebert.data.synthetic import generate
-from wirebert.data.synthetic.captures import (
+from capture_generator.captures import (
     CAPTURED_LABELS,
     captures,
     group_calls,
     page_loads,
 )
+
+from wirebert.data.synthetic import generate
 from wirebert.data.synthetic.network import FIRST_GROUP, Network
 from wirebert.data.synthetic.wire import Scene
 from wirebert.data.times import seconds_of

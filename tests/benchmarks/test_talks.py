@@ -4,9 +4,9 @@
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from capture_generator.talks import TALKS, log_uniform, paced, steadily, talk, within
 
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.talks import TALKS, log_uniform, paced, steadily, talk, within
 from wirebert.data.synthetic.wire import Scene
 
 

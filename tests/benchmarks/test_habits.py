@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from capture_generator.habits import HABITS, beats, logons, polls, retries, swarms
 
-from wirebert.data.synthetic.habits import HABITS, beats, logons, polls, retries, swarms
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.wire import Scene
 

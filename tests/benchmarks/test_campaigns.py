@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from capture_generator.campaigns import calling_home, password_guessing, scanning
 
-from wirebert.data.synthetic.campaigns import calling_home, password_guessing, scanning
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.wire import Scene
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from wirebert.data.synthetic.network import FIRST_GROUP, FIRST_OUTSIDE, NUM_CLIENTS, NUM_OUTSIDE, SERVERS
-from wirebert.data.synthetic.talks import (
+from capture_generator.talks import (
     TALKS,
     Talk,
     log_uniform,
@@ -21,6 +20,7 @@ from wirebert.data.synthetic.talks import (
     talk,
     within,
 )
+from wirebert.data.synthetic.network import FIRST_GROUP, FIRST_OUTSIDE, NUM_CLIENTS, NUM_OUTSIDE, SERVERS
 from wirebert.data.synthetic.wire import Codes, Scene, knocks
 
 

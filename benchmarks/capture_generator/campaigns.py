@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool
 
-from wirebert.data.synthetic.network import FIRST_GROUP, FIRST_OUTSIDE, NUM_CLIENTS, NUM_OUTSIDE, SERVERS
-from wirebert.data.synthetic.talks import (
+from capture_generator.talks import (
     TALKS,
     Talk,
     log_uniform,
@@ -21,6 +20,7 @@ from wirebert.data.synthetic.talks import (
     steadily,
     talk,
 )
+from wirebert.data.synthetic.network import FIRST_GROUP, FIRST_OUTSIDE, NUM_CLIENTS, NUM_OUTSIDE, SERVERS
 from wirebert.data.synthetic.wire import PROBED_PORTS, Codes, Numbers, Scene, knocks
 
 _OTHER_PORTS = """21 25 53 81 110 111 135 139 143 389 554 587 993 995 1080 1723 2222 2323 2375 3128 5060 5432

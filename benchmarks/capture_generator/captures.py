@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from capture_generator.campaigns import calling_home, password_guessing, scanning
+from capture_generator.habits import HABITS, beats
+from capture_generator.talks import log_uniform
 from wirebert.data.synthetic.attacks import syn_flood
 from wirebert.data.synthetic.benign import BENIGN, strays
-from wirebert.data.synthetic.campaigns import calling_home, password_guessing, scanning
-from wirebert.data.synthetic.habits import HABITS, beats
 from wirebert.data.synthetic.network import (
     FIRST_GROUP,
     GROUPS,
@@ -28,7 +29,6 @@ from wirebert.data.synthetic.network import (
     server,
 )
 from wirebert.data.synthetic.stealthy import slow_exfiltration
-from wirebert.data.synthetic.talks import log_uniform
 from wirebert.data.synthetic.traffic import as_sensed
 from wirebert.data.synthetic.wire import (
     Codes,
