@@ -44,6 +44,7 @@ ROOMS: Sequence[str] = """
     files
     companion_process
     prefetch
+    shapes
     errors
     __init__
 """.split()
@@ -385,6 +386,7 @@ def test_the_top_of_the_package_holds_no_other_modules():
         "prefetch",
         "run_folder",
         "serialization",
+        "shapes",
     }
 
 

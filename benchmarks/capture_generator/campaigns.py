@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool
 
 from capture_generator.talks import (
     TALKS,
@@ -22,6 +21,7 @@ from capture_generator.talks import (
 )
 from wirebert.data.synthetic.network import FIRST_GROUP, FIRST_OUTSIDE, NUM_CLIENTS, NUM_OUTSIDE, SERVERS
 from wirebert.data.synthetic.wire import PROBED_PORTS, Codes, Numbers, Scene, knocks
+from wirebert.shapes import Bool
 
 _OTHER_PORTS = """21 25 53 81 110 111 135 139 143 389 554 587 993 995 1080 1723 2222 2323 2375 3128 5060 5432
     5555 5985 6379 6667 7547 8000 8081 8443 8888 9000 9200"""

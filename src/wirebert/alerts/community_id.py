@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int64, UInt8
 
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
 from wirebert.data.schema.spellings import protocol_spellings
+from wirebert.shapes import Bool, Int64, UInt8
 
 ICMP: Final = 1
 ICMP6: Final = 58

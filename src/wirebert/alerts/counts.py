@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
 
 from wirebert.alerts.incident_records import alert_classes
+from wirebert.shapes import Bool
 
 
 @dataclass(kw_only=True, slots=True)

@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64
 
 from wirebert.alerts.attack_techniques import AttackTechnique, AttackTechniques
 from wirebert.alerts.community_id import is_address
@@ -27,6 +26,7 @@ from wirebert.data.arrow_columns import change_texts, dictionary_encode, to_text
 from wirebert.data.schema.spellings import protocol_spellings
 from wirebert.data.times import seconds_of
 from wirebert.serialization import to_builtins
+from wirebert.shapes import Bool, Float64
 
 ECS_VERSION: Final = "9.4.0"
 """The version of the Elastic Common Schema that events follow; its fields are in `ecs_fields.json`."""

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
+from wirebert.shapes import Bool, Float, Float64, Int64
 
 GroupBy = Literal["source_and_class", "source"]
 _MAX_SCORE = 1 - 1e-12

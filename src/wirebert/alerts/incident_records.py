@@ -14,13 +14,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
 from wirebert.alerts.grouping import GroupBy, group_keys, incident_ids, log_misses
 from wirebert.data.arrow_columns import combine_chunks, to_texts
 from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError
+from wirebert.shapes import Bool, Float64
 
 MAX_DISTINCT: Final = 1_000
 """Distinct destinations, ports and sources kept of an incident; of more it is known that there are more."""

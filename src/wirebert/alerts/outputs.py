@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool
 
 from wirebert.alerts.appended_file import AppendedFile
 from wirebert.alerts.ecs import ECS_VERSION, EcsContext, ecs_events, ecs_incidents
@@ -25,6 +24,7 @@ from wirebert.alerts.sinks import RemoteSink, Sink
 from wirebert.alerts.spool import SpooledSink
 from wirebert.alerts.syslog import SyslogSettings, SyslogSink
 from wirebert.errors import ConfigError
+from wirebert.shapes import Bool
 
 FORMATS: Final = ("verdicts", "ecs")
 CONTENTS: Final = ("flows", "alerts", "incidents", "health")

@@ -14,13 +14,13 @@ from typing import final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
 from wirebert.alerts.toml_tables import read_tables, tables_of
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
 from wirebert.data.findings import Finding
 from wirebert.errors import ConfigError
+from wirebert.shapes import Bool
 
 _KEYS = ("source", "destination", "class", "port", "expires", "reason")
 

@@ -18,13 +18,13 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.grouping import group_by_gap
 from wirebert.alerts.incident_records import MAX_DISTINCT, AlertTable
 from wirebert.alerts.incidents import Incident, incident_of
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
+from wirebert.shapes import Bool, Float64, Int64
 
 MAX_POINTS: Final = 10.0
 FEW_FLOWS: Final = 3

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -29,6 +28,7 @@ from wirebert.inference.artifact import load_artifact, save_artifact
 from wirebert.inference.detector import Detector as Scorer
 from wirebert.run_folder import create_run_folder
 from wirebert.serialization import merge
+from wirebert.shapes import Float64, Shaped
 from wirebert.workflows.fit import fit_decision, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import prepare, write_typed_rows

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64
 
 from wirebert.api.evaluation import Evaluation
 from wirebert.api.tables import Table, TrafficSource
@@ -25,6 +24,7 @@ from wirebert.inference.predictions import open_writer, predict_blocks
 from wirebert.report.html.notebook import html_of_facts
 from wirebert.report.report import read_json
 from wirebert.run_folder import RunFolder, model_folder
+from wirebert.shapes import Float64
 
 
 class _Reading(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
 
 from wirebert.errors import DataError
+from wirebert.shapes import Int64
 
 Records: TypeAlias = Sequence[Mapping[str, object]]
 

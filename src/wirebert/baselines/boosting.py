@@ -5,10 +5,10 @@ from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.baselines.task import Params, Predict, Rows, Task, class_weights
 from wirebert.errors import ConfigError
+from wirebert.shapes import Float64
 
 MAX_ROUNDS = 600
 BOOSTING_PATIENCE = 30

@@ -12,7 +12,6 @@ from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int64
 
 from wirebert.baselines.methods import BASELINES, fit_baseline
 from wirebert.baselines.task import Params, Predict, Rows, Setting, Task, joined_texts
@@ -29,6 +28,7 @@ from wirebert.encoding.matrix import (
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.shapes import Float64, Int64
 
 TEACHER_SETTINGS: Final[dict[str, dict[str, Setting]]] = {
     "gbdt": {

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.baselines.boosting import fit_lightgbm, fit_xgboost
 from wirebert.baselines.task import (
@@ -24,6 +23,7 @@ from wirebert.baselines.task import (
     known,
     number,
 )
+from wirebert.shapes import Bool, Float64, Int64
 
 COLUMN_DROPOUT = 0.15
 """Probability of dropping each column in a trial that selects columns."""

@@ -5,7 +5,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64
+
+from wirebert.shapes import Float64
 
 
 @runtime_checkable

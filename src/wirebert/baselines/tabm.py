@@ -10,12 +10,12 @@ import copy
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from wirebert.baselines.boosting import need
 from wirebert.baselines.task import Params, Predict, Rows, ScaledFeatures, Task, class_weights
+from wirebert.shapes import Float32, Float64
 
 MAX_EPOCHS = 60
 TABM_PATIENCE = 6

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.metrics.class_weights import ClassWeighting, inverse_frequency_weights
+from wirebert.shapes import Bool, Float64, Int64
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import QuantileTransformer, StandardScaler

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
 from sklearn.ensemble import IsolationForest
 from torch import Tensor, nn
 
 from wirebert.decision.novelty import Neighbours
+from wirebert.shapes import Float, Float32, Float64
 
 NUM_EPOCHS: Final = 30
 _BATCH: Final = 256

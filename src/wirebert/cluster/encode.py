@@ -9,7 +9,6 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64
 
 from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.console import warn
@@ -21,6 +20,7 @@ from wirebert.encoding.columns import TrainingCounts
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer, count_rows
 from wirebert.errors import DataError
+from wirebert.shapes import Bool, Int64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

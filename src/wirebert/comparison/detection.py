@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64
 
 from wirebert.baselines.unsupervised import UNSUPERVISED, UnsupervisedMethod
 from wirebert.comparison.learned import fit_learned
@@ -25,6 +24,7 @@ from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.metrics.curves import OperatingCurve
 from wirebert.metrics.thresholds import fit_threshold
 from wirebert.run_folder import RunFolder
+from wirebert.shapes import Bool, Float64
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.train import open_tests, record_test_reads
 from wirebert.workflows.typed_rows import ParsedFlows

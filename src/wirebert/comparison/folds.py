@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.baselines.task import Rows, Task, joined_texts, text_columns
 from wirebert.config import RunConfig
@@ -17,6 +16,7 @@ from wirebert.data.sampling import sample_by_name
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.encoding.matrix import FeatureEncoder, concatenate, extract_features
+from wirebert.shapes import Bool, Int64, UInt64
 from wirebert.workflows.prepare import PreparedData
 
 ATTACKS_WHOLE = "whole attack names held out, benign rows at random; equal rows on one side"

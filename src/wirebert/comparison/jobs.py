@@ -14,7 +14,6 @@ from typing import Any, Literal, cast, final
 import numpy as np
 import psutil
 import pyarrow as pa
-from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
@@ -35,6 +34,7 @@ from wirebert.inference.artifact import save_artifact
 from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
 from wirebert.metrics.significance import LabelledRows, paired_metrics
 from wirebert.run_folder import RunFolder, locked
+from wirebert.shapes import Float64, Int64
 from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.fit import fit_decision, load_trained, train_model
 from wirebert.workflows.model_card import model_card

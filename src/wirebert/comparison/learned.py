@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool
 from rich.console import Console
 
 from wirebert.config import LearnConfig
 from wirebert.data.splits import RowSplit
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import RunFolder
+from wirebert.shapes import Bool
 from wirebert.workflows.learn import learn_detector
 from wirebert.workflows.prepare import split_data
 from wirebert.workflows.report import RunLog

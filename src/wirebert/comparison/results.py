@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.baselines.methods import BASELINES
 from wirebert.comparison.jobs import RECIPE, TRIALS, read_result
@@ -36,6 +35,7 @@ from wirebert.report.comparison import Comparison, Predictions, SplitComparison,
 from wirebert.report.report import FileUsage, read_json
 from wirebert.report.summary import FEW_FLOWS
 from wirebert.run_folder import RunFolder
+from wirebert.shapes import Bool, Float64, Int64
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.evaluation.predictions_file import (
     SplitPredictions,
@@ -24,6 +23,7 @@ from wirebert.report.comparison import Comparison, Predictions, SplitComparison,
 from wirebert.report.report import Report, read_json
 from wirebert.report.terminal import differing_settings
 from wirebert.run_folder import RunFolder
+from wirebert.shapes import Float64
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 

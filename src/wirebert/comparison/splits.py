@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 from rich.console import Console
 from scipy.stats import t as student
 
@@ -31,6 +30,7 @@ from wirebert.report.comparison import (
     SplitComparison,
     apply_holm,
 )
+from wirebert.shapes import Float64
 
 
 def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitComparison:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from wirebert.errors import DataError
+from wirebert.shapes import Int64
 
 MAX_LINE_EXAMPLES = 3
 SHOWN_CHARACTERS = 80

@@ -14,7 +14,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+
+from wirebert.shapes import Bool, Int64
 
 
 class Record(NamedTuple):

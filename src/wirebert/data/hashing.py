@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64, Shaped, UInt64
+
+from wirebert.shapes import Bool, Float64, Int64, Shaped, UInt64
 
 NULL_HASH = np.uint64(0x9AE16A3B2F90404F)
 """Hash of a missing value."""

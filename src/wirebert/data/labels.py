@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.config import DataConfig
 from wirebert.data.schema.label_names import ANY_LABEL, benign_names, fold_label, means_benign
 from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
+from wirebert.shapes import Int64
 
 UNLABELLED = -1
 """Class id of a row without a label."""

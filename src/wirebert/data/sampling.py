@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int64
+
+from wirebert.shapes import Bool, Int64
 
 SAMPLE_ROWS = 20_000
 MAX_TEXT = 200

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool
 
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.hashing import NULL_HASH, mix, text_hashes
+from wirebert.shapes import Bool
 
 FORMAT_VERSION: Final = 2
 GROUP_ROWS: Final = 65_536

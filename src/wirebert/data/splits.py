@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64, UInt64
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.checks.profile import FlowSource, TableProfile
@@ -21,6 +20,7 @@ from wirebert.data.labels import class_of, is_same_class
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError, DataError, SchemaError
+from wirebert.shapes import Bool, Float64, Int64, UInt64
 
 DUPLICATE_SAFE_STATEMENT = (
     "Validation rows are drawn at random from the training data, class by class; rows with equal features "

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.arrow_columns import dictionary_encode, epoch_texts, epoch_us
 from wirebert.data.schema.spellings import UNIT_SECONDS
+from wirebert.shapes import Bool, Float64, Int64
 
 DATE_ORDERS = ("dmy", "mdy", "ymd")
 """Orders of day, month and year; the first one that fits best is taken."""

@@ -10,7 +10,8 @@ Source: Fisher, "Statistical methods for research workers", 4th edition, 1932, s
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float64
+
+from wirebert.shapes import Bool, Float64
 
 MAX_KNOTS = 500
 """Benign scores kept per kind of score."""

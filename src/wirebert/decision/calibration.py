@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+
+from wirebert.shapes import Float, Float64, Int64
 
 Method = Literal["none", "temperature", "biases", "vector"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)

@@ -6,11 +6,11 @@ from math import isfinite
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.data.labels import ClassMap
 from wirebert.errors import ConfigError
 from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES
+from wirebert.shapes import Float64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
 
 from wirebert.decision.traffic_blocks import (
     MOST_ODDS,
@@ -30,6 +29,7 @@ from wirebert.decision.traffic_blocks import (
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import Slot
 from wirebert.errors import ArtifactError, DataError
+from wirebert.shapes import Bool, Float64, Int32, Int64
 
 FALSE_ALARM_RATE: Final = 0.01
 """Of a drift test on all features and scores of traffic that did not change."""

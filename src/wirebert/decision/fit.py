@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 
 from wirebert.data.flows import Flows
 from wirebert.data.labels import ClassMap
@@ -30,6 +29,7 @@ from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import NO_OPERATING_POINT, CalibrationSummary, OperatingPoint
 from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES, Threshold, attack_scores, fit_threshold
+from wirebert.shapes import Bool, Float32, Float64, Int64, UInt64
 
 MAX_SAMPLED: Final = 100_000
 """Most training flows that novelty references are chosen from, and most benign flows for thresholds."""

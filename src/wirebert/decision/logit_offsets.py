@@ -8,10 +8,10 @@ test row is used.
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
 
 from wirebert.metrics.confusion import confusion_matrix
 from wirebert.metrics.registry import headline_metrics
+from wirebert.shapes import Float, Float64, Int64
 
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 """Changes tried on one offset, in nats."""

@@ -11,9 +11,9 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
 from wirebert.encoding.matrix import FeatureEncoder
+from wirebert.shapes import Bool, Float, Float16, Float32, Float64, Int64
 
 MAX_DISTANCE = 10.0
 """Spreads from the mean at which a dimension is cut."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.data.findings import Finding
 from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.errors import ConfigError
 from wirebert.metrics.thresholds import MIN_EXPECTED_FALSE_POSITIVES, Threshold, wilson_interval
+from wirebert.shapes import Float64
 
 PASS: Final = "pass"
 ALERT: Final = "alert"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.decision.alert_score import log_odds
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.shapes import Bool, Float, Float64, Int64
 
 NUM_BLOCKS: Final = 40
 """Blocks of a long log; there are at most one less than twice as many."""

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Int64
 
 from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, ranges, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.shapes import Bool, Int64
 
 BLOCK_ROWS: Final = 65_536
 

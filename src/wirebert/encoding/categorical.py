@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int
 
 from wirebert.data.schema.spellings import protocol_spellings, spelling_of
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
+from wirebert.shapes import Int
 
 CATEGORICAL_STATES = ("<missing>", "<unseen>", "<absent>", "<rare>")
 _RARE = 3

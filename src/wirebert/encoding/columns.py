@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
 
 from wirebert.data.schema.schema import Column, ColumnKind
 from wirebert.encoding.categorical import CategoryEncoder, ValueCounts
@@ -19,6 +18,7 @@ from wirebert.encoding.numeric import NumberCounts, NumberEncoder
 from wirebert.encoding.text import Subwords, TextSample, learn_subwords, subwords_of_wordpieces
 from wirebert.encoding.vocabulary import Slot
 from wirebert.encoding.wordpieces import read_wordpieces
+from wirebert.shapes import Int
 
 
 @runtime_checkable

@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.schema.combination import Combination
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.columns import Blocks
+from wirebert.shapes import Bool, Float64, Int64
 
 SEPARATOR = "|"
 KINDS = {"ratio": ColumnKind.NUMBER, "share": ColumnKind.RATE, "pair": ColumnKind.CATEGORY}

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64, Integer
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.token_rows import TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.shapes import Bool, Float64, Int64, Integer
 
 if TYPE_CHECKING:
     AnyArray = pa.Array[Any]

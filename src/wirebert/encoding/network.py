@@ -9,12 +9,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int
 
 from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.numeric import NumberCounts
 from wirebert.encoding.ports import SERVICES
 from wirebert.encoding.vocabulary import ABSENT, MISSING, UNSEEN, Slot
+from wirebert.shapes import Int
 
 NETWORK_STATES = ("<missing>", "<unseen>", "<absent>")
 

@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
 
 from wirebert.data.hashing import finalize
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
+from wirebert.shapes import Float, Int
 
 NUMERIC_STATES = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
 """`<above>` (above all training values) is the unseen state of a number; `<below>` is rarer."""

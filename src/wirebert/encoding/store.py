@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
 
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import FlowSchema
@@ -29,6 +28,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, read_json_file, write_atomic
 from wirebert.serialization import settings_to_dict
+from wirebert.shapes import Int64, Shaped, UInt16, UInt32, UInt64
 
 FORMAT = 2
 _INDEX = "store.json"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
+
+from wirebert.shapes import Bool, Int, Int64, Integer, UInt16, UInt32
 
 
 @runtime_checkable

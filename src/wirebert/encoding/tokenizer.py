@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
 
 from wirebert.data.readers.key_values import parse_key_values
 from wirebert.data.schema.conversion import InvalidValues, convert
@@ -34,6 +33,7 @@ from wirebert.encoding.vocabulary import ABSENT, MISSING, SPECIAL_TOKENS, UNSEEN
 from wirebert.encoding.wordpieces import initial_subwords
 from wirebert.errors import ConfigError
 from wirebert.serialization import settings_from_dict, settings_to_dict
+from wirebert.shapes import Bool, Int, Int32, Integer, UInt16, UInt32
 
 TEXT_STATES = ("<missing>", "<empty>", "<absent>", "")
 """Tokens of a text column, with `column:` last; a text is never unseen, so the second is the empty text."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Int32
 
 from wirebert.encoding.text import Subwords
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Slot
 from wirebert.errors import CheckpointError
 from wirebert.files import read_json_file, read_plain_file
+from wirebert.shapes import Int32
 
 _FILES = ("vocab.txt", "tokenizer.json")
 

@@ -11,7 +11,6 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
@@ -27,6 +26,7 @@ from wirebert.metrics.intervals import ALONE, Interval
 from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
 from wirebert.metrics.student_gap import split_gap
 from wirebert.metrics.thresholds import MIN_EXPECTED_FALSE_POSITIVES, Threshold
+from wirebert.shapes import Bool, Float, Float64, Int64, UInt64
 
 
 @final

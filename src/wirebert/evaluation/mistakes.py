@@ -4,10 +4,10 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float64, Int64, UInt64
 
 from wirebert.inference.detector import Detector, Scores
 from wirebert.metrics.split_metrics import Mistake, most_confident_errors
+from wirebert.shapes import Float, Float64, Int64, UInt64
 
 _MOST_TEXT = 300
 """Characters shown of a value."""

@@ -9,13 +9,13 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64, Int64
 from pyarrow import parquet
 
 from wirebert.encoding.matrix import row_numbers
 from wirebert.errors import RunError
 from wirebert.metrics.intervals import ALONE
 from wirebert.metrics.significance import LabelledRows
+from wirebert.shapes import Float64, Int64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int64
 
 from wirebert.encoding.token_rows import JaggedRows, ranges
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import ABSENT
+from wirebert.shapes import Bool, Float, Float32, Int, Int64
 
 Logits = Callable[[JaggedRows], Float32[np.ndarray, "flows classes"]]
 """Scores encoded rows."""

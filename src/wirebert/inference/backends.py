@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
 
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.engines import ENGINES, Engine
 from wirebert.model.config import Precision
+from wirebert.shapes import Float32
 
 
 @runtime_checkable

@@ -10,7 +10,6 @@ from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64
 
 from wirebert.data.checks.unread import unread
 from wirebert.data.context.context import has_context
@@ -25,6 +24,7 @@ from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import ABSENT, UNSEEN
 from wirebert.errors import SchemaError
+from wirebert.shapes import Bool, Int64
 
 UNSEEN_LIMIT: Final = 0.5
 """Above this fraction of rows with a value that training lacked, a column is reported."""

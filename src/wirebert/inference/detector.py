@@ -9,7 +9,6 @@ from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
@@ -27,6 +26,7 @@ from wirebert.inference.backends import Backend, EngineOptions, open_backend
 from wirebert.inference.coverage import count_marked, feature_coverage, marked_tokens
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
+from wirebert.shapes import Float, Float32, Float64, Int64, UInt64
 
 CACHE_MB: Final = 64
 """Memory for cached scores of recent rows."""

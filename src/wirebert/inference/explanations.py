@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Shaped
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.decision.novelty import NoveltyScorer
@@ -19,6 +18,7 @@ from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.attribution import Attributions
 from wirebert.inference.detector import Detector, Scores
+from wirebert.shapes import Bool, Float64, Shaped
 
 NUM_FEATURES = 3
 """Features named per flow."""

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float64, Int64
 
 import wirebert
 from wirebert.data.flows import open_flows
@@ -30,6 +29,7 @@ from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.inference.parity import Alerts, ParityReport, compare_scores, random_rows
 from wirebert.inference.score_cache import distinct_rows, join_blocks
+from wirebert.shapes import Float, Float64, Int64
 
 ExportName = Literal["onnx", "onnx-int8"]
 Probabilities = Float[np.ndarray, "rows classes"]

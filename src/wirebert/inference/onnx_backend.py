@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
 
 from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, by_length
@@ -17,6 +16,7 @@ from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import EngineOptions, require_finite
 from wirebert.inference.engines import Engine
+from wirebert.shapes import Float32, Int32, Int64
 from wirebert.telemetry.processors import num_processors
 
 ONNX_TOKENS: Final = 704

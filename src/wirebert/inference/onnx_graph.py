@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Float32
 
 from wirebert.errors import ConfigError
 from wirebert.model.config import Architecture
+from wirebert.shapes import Float32
 
 FOLDED_TOKENS: Final = 4_096
 """Largest vocabulary whose first query, key and value are stored per token."""

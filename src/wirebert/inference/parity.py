@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
 
 from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.operating_point import NO_OPERATING_POINT
@@ -18,6 +17,7 @@ from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.engines import Bounds
 from wirebert.metrics.thresholds import attack_scores
+from wirebert.shapes import Bool, Float, Float64
 
 
 class Alerts(NamedTuple):

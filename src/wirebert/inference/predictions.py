@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
 from pyarrow import csv, parquet
 
 from wirebert.alerts.ecs import EcsContext, ecs_events
@@ -31,6 +30,7 @@ from wirebert.inference.detector import Detector
 from wirebert.inference.explanations import explain_rows, needs_explanation, strongest_alerts
 from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
+from wirebert.shapes import Int64
 
 PART_ROWS = 16_384
 """Rows that a detector scores at a time: enough to share equal rows, few enough that the stages overlap."""

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import NamedTuple, final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt64
 
 from wirebert.encoding.token_rows import JaggedRows, ranges
+from wirebert.shapes import Bool, Float32, Int64, UInt64
 
 _PIECE_ROWS = 8_192
 """Rows looked up at a time, which bounds the working memory of a lookup."""

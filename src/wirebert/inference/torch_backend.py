@@ -9,7 +9,6 @@ from typing import Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
 from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, take_rows
@@ -21,6 +20,7 @@ from wirebert.inference.weights import Weights
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import restored
 from wirebert.model.config import Architecture, Precision
+from wirebert.shapes import Float32
 
 CHECKED_ROWS: Final = 2_048
 """Rows on which half precision is checked before use."""

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
 
 from wirebert.alerts.community_id import community_ids
 from wirebert.alerts.flow_columns import flow_columns
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.inference.detector import Scores
+from wirebert.shapes import Int64
 
 SCHEMA_VERSION: Final = 2
 """Version of the verdict record. Raised when a column changes its name or meaning, not for a new column."""

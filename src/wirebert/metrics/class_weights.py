@@ -3,7 +3,8 @@
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float64
+
+from wirebert.shapes import Float64
 
 ClassWeighting = Literal["none", "balanced", "sqrt"]
 

@@ -5,7 +5,8 @@ computation. Rows are true classes, columns are predicted classes.
 """
 
 import numpy as np
-from jaxtyping import Float64, Int, Int64
+
+from wirebert.shapes import Float64, Int, Int64
 
 
 def confusion_matrix(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+
+from wirebert.shapes import Bool, Float, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)

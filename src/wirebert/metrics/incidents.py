@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+
+from wirebert.shapes import Bool, Float64, Int64
 
 _SECONDS_PER_DAY = 86_400
 

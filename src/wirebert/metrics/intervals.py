@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from wirebert.metrics.confusion import class_metrics
 from wirebert.metrics.registry import headline_metrics
+from wirebert.shapes import Float64, Int64
 
 Interval = tuple[float, float]
 """Lower and upper end."""

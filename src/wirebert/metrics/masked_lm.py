@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Int
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from wirebert.shapes import Float, Int
 
 SUBWORDS: Final = "(pieces of text)"
 """Name for all text columns together."""

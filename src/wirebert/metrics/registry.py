@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.metrics.confusion import binary_matrices, class_metrics, mean_f1, ratio
+from wirebert.shapes import Float64
 
 ClassArrays = Mapping[str, Float64[np.ndarray, "matrices _"]]
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+
+from wirebert.shapes import Bool, Float64
 
 RELIABILITY_BINS = 15
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.metrics.confusion import class_metrics
 from wirebert.metrics.intervals import ALONE, Interval
 from wirebert.metrics.registry import TPR_AT_1PCT_FPR, headline_metrics
+from wirebert.shapes import Bool, Float64, Int64
 
 TPR_TARGET_FPR = 0.01
 """False positive rate of the resampled detection rate."""

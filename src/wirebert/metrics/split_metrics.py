@@ -6,7 +6,6 @@ from functools import partial
 from typing import Literal, TypedDict, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.metrics.confusion import class_metrics, confusion_matrix
 from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram, score_curves, score_histogram
@@ -23,6 +22,7 @@ from wirebert.metrics.thresholds import (
     threshold_metrics,
 )
 from wirebert.serialization import to_builtins
+from wirebert.shapes import Bool, Float, Float64, Int64, UInt64
 
 NUM_MISTAKES = 200
 PER_CONFUSION = 10

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
 
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.significance import LabelledRows, paired_metrics, percentile_interval, resample
+from wirebert.shapes import Int64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

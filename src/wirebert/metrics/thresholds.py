@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import nextafter, sqrt
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
 
 from wirebert.metrics.intervals import Interval
+from wirebert.shapes import Bool, Float, Float64
 
 FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
 """Target FPRs of every report: with a million flows a day an operator needs the last one or less."""

@@ -26,7 +26,6 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
@@ -34,6 +33,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from wirebert.errors import ConfigError
 from wirebert.model.config import AttentionKernel
 from wirebert.model.packing import Packing, padded_positions
+from wirebert.shapes import Bool, Float
 
 HAS_TRITON = find_spec("triton") is not None
 """Whether Triton is installed: it comes with PyTorch's CUDA builds."""

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
 from wirebert.encoding.token_rows import TokenRows, by_length, ranges
@@ -22,6 +21,7 @@ from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, tile_capacity
 from wirebert.prefetch import prefetch
+from wirebert.shapes import Bool, Float, Float32, Int, Int32, Int64
 
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

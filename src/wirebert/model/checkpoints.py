@@ -10,7 +10,6 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -22,6 +21,7 @@ from wirebert.errors import CheckpointError
 from wirebert.model.config import Architecture, ModelConfig, read_settings, resolve
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout, initialize_embeddings
+from wirebert.shapes import Int
 
 _LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
 _WORDS, _POSITIONS = _EMBEDDINGS + "word_embeddings.weight", _EMBEDDINGS + "position_embeddings.weight"

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -31,6 +30,7 @@ from wirebert.model.masked_lm import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, looked_up, normalized
 from wirebert.model.packing import Packing, padded_positions, position_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
+from wirebert.shapes import Bool, Float, Int
 
 if TYPE_CHECKING:
     from wirebert.model.kernels.sums import Places

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import ABSENT
 from wirebert.model.distilbert import INIT_STD, DistilBert
 from wirebert.model.patterns import NO_GROUP
+from wirebert.shapes import Float, Int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from wirebert.shapes import Float
 
 EVERY_ROW = slice(None)
 

@@ -17,10 +17,10 @@ from typing import Final, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from wirebert.model.linear import Linear
+from wirebert.shapes import Float, Int, Int64
 
 NO_TOKEN: Final = -100
 """The target at unused positions; `cross_entropy` ignores it."""

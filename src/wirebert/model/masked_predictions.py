@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from wirebert.encoding.token_rows import TokenRows, by_length
@@ -23,6 +22,7 @@ from wirebert.model.batches import (
 from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_lm import NO_TOKEN
+from wirebert.shapes import Float32, Int64
 
 MAX_TOKENS = 16_384
 """Tokens of one forward pass, whose masked tokens' logits are in memory at once."""

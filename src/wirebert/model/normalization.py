@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wirebert.model.attention import HAS_TRITON
 from wirebert.model.linear import Linear
+from wirebert.shapes import Float, Int
 
 if TYPE_CHECKING:
     from wirebert.model.kernels.sums import Places

@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int32, Int64
 from torch import Tensor
+
+from wirebert.shapes import Int, Int32, Int64
 
 CAPACITIES: Final = (64, 128, 256, 512)
 """Row lengths that kernels are built for; a batch uses the smallest that fits its longest row."""

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, cast
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
 from wirebert.model.pattern_names import COLUMNS, FULL, IMPORTED, check_pattern, window_reach
+from wirebert.shapes import Bool, Int
 
 NO_GROUP: Final = -1
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.significance import (
@@ -25,6 +24,7 @@ from wirebert.metrics.significance import (
     seed_interval,
 )
 from wirebert.report.report import FileUsage
+from wirebert.shapes import Float64, Int64
 
 CLASS_F1 = "f1"
 """The metric of each single class."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64
+
+from wirebert.shapes import Float64
 
 Record = Mapping[str, object]
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Final, final
 
 import numpy as np
-from jaxtyping import Float64
+
+from wirebert.shapes import Float64
 
 DOTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint32)
 """Bit of each dot of a character, from the top left."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
 
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.shapes import Bool, Int, Integer
 from wirebert.training.config import TrainConfig
 
 NO_TOKEN: Final = -1

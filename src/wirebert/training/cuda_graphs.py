@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from wirebert.model.batches import PackedBatch, PackedShape
+from wirebert.shapes import Float, Int
 
 
 class Outcome(NamedTuple):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn import functional
 
 from wirebert.data.labels import UNLABELLED
 from wirebert.model.batches import NO_CLASS
+from wirebert.shapes import Float, Float32, Int
 from wirebert.training.losses import Objective
 
 

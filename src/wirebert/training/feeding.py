@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checka
 import numpy as np
 import psutil
 import torch
-from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
 from wirebert.encoding.token_rows import JaggedRows, TokenRows, by_length, take_rows
 from wirebert.model.batches import NO_CLASS, Batch, FlowBatch, by_tokens, pack, pad
+from wirebert.shapes import Float32, Int, Int64
 from wirebert.telemetry.processors import num_processors
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange

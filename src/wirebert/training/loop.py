@@ -11,7 +11,6 @@ from typing import Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
@@ -22,6 +21,7 @@ from wirebert.model.batches import Batch, PackedBatch, autocast, class_logits, m
 from wirebert.model.config import Architecture, Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.prefetch import prefetch, short_turns
+from wirebert.shapes import Float, Int
 from wirebert.training.config import TrainConfig
 from wirebert.training.cuda_graphs import Outcome, StepGraphs
 from wirebert.training.distillation import SoftTargets, expected_classes

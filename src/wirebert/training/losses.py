@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from wirebert.metrics.class_weights import inverse_frequency_weights
+from wirebert.shapes import Float, Int
 from wirebert.training.config import TrainConfig
 
 # The count used for a class without training flows, whose inverse would be infinite.

@@ -15,11 +15,11 @@ from math import ceil
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64
 
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
+from wirebert.shapes import Bool, Int, Int64
 from wirebert.training.corruption import assemble
 from wirebert.training.masking_config import MaskingConfig
 

@@ -5,11 +5,11 @@ from math import cos, pi
 from typing import TYPE_CHECKING, Any, TypedDict, final
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.linear import HalfWeights, Linear
+from wirebert.shapes import Float, Int64
 from wirebert.training.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from math import isfinite
 from typing import Final, NamedTuple, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from wirebert.shapes import Float, Int
 from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 
 NEVER: Final = -1

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from wirebert.encoding.store import EncodedFlows, map_file
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import DataError
 from wirebert.files import atomic_file
+from wirebert.shapes import Float, Float32
 
 WINDOW: Final = 8_192
 """Flows that the teacher scores at once, which bounds the memory."""

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.metrics.confusion import macro_f1
 from wirebert.model.batches import score
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
+from wirebert.shapes import Float32
 from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
 

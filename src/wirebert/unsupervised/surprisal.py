@@ -20,13 +20,13 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from wirebert.encoding.token_rows import JaggedRows, TokenRows, by_length, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.batches import pad
 from wirebert.model.distilbert import DistilBert
+from wirebert.shapes import Bool, Float, Float32, Int64
 from wirebert.training.masking import Masking
 
 ROWS_AT_ONCE = 8_192

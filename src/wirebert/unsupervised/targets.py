@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
 
 from wirebert.decision.alert_score import NegLogPValue
+from wirebert.shapes import Bool, Float, Float64
 
 UNUSUAL_SHARE: Final = 0.01
 """Fraction of normal flows whose target is at least one half."""

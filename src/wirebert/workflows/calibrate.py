@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64
 
 from wirebert.alerts.flow_columns import flow_columns
 from wirebert.alerts.grouping import group_keys, incident_ids
@@ -25,6 +24,7 @@ from wirebert.inference.artifact import Artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.metrics.thresholds import attack_scores, laxest_threshold
+from wirebert.shapes import Float64
 
 _SECONDS_PER_DAY: Final = 86_400
 _NUM_CANDIDATES: Final = 200

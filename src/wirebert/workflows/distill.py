@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
 
 from wirebert.baselines.fitted import TEACHER_SETTINGS, TokenBaseline
 from wirebert.config import RunConfig
@@ -22,6 +21,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter, find_or_encode, s
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.detector import Detector
+from wirebert.shapes import Int64
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.teacher_store import windows
 from wirebert.workflows.prepare import PreparedData

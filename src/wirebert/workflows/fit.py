@@ -11,7 +11,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt64
 from rich.console import Console
 
 import wirebert
@@ -44,6 +43,7 @@ from wirebert.model.distilbert import Block, DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
+from wirebert.shapes import Float64, UInt64
 from wirebert.telemetry.events import MetricsFollower, MetricsLog
 from wirebert.telemetry.processors import num_processors
 from wirebert.telemetry.resources import ResourceSampler

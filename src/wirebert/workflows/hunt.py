@@ -14,7 +14,6 @@ from typing import Any, Final, final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64
 from rich.console import Console
 
 from wirebert.alerts.attack_techniques import AttackTechniques
@@ -35,6 +34,7 @@ from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import BUILT_IN, MANIFEST, model_folder
+from wirebert.shapes import Bool, Float64
 from wirebert.workflows.hunt_terminal import print_hunt
 
 MAX_KEPT: Final = 500_000

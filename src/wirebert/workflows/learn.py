@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
 from rich.console import Console
 
 import wirebert
@@ -46,6 +45,7 @@ from wirebert.model.masked_predictions import predict_masked
 from wirebert.report.learning import LearningReport
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
+from wirebert.shapes import Bool, Float64, Int64
 from wirebert.telemetry.processors import num_processors
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets

@@ -9,7 +9,6 @@ from typing import Final, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
 from rich.console import Console
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
@@ -36,6 +35,7 @@ from wirebert.report.learning import (
 )
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict, to_builtins
+from wirebert.shapes import Int64
 from wirebert.workflows.prepare import PreparedData
 from wirebert.workflows.report import command_line
 

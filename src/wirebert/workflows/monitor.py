@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
 
 from wirebert.alerts.counts import MonitorCounts
 from wirebert.alerts.ecs import EcsContext
@@ -33,6 +32,7 @@ from wirebert.inference.follow_state import MonitorState, read_state, write_stat
 from wirebert.inference.followed_log import Scoring
 from wirebert.inference.rejected_rows import rejected_line
 from wirebert.inference.sources import Followed, Sources, with_keys
+from wirebert.shapes import Bool
 from wirebert.workflows.predict import ecs_context
 
 POLL_S: Final = 0.5

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.config import RunConfig
 from wirebert.data.checks.profile import TableProfile
@@ -30,6 +29,7 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_from_dict, settings_to_dict
+from wirebert.shapes import Bool, Float, Float64, Int64
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.teacher_store import cached_log_probs, windows
 from wirebert.workflows.pretrained import pretrained_tokenizer

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import UInt64
 
 from wirebert.config import LearnConfig
 from wirebert.data.flows import Flows, open_flows
@@ -16,6 +15,7 @@ from wirebert.errors import ConfigError, SchemaError
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.serialization import settings_to_dict
+from wirebert.shapes import UInt64
 from wirebert.workflows.prepare import PreparedData, encoded_folder, split_data
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import command_line

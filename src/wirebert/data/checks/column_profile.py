@@ -12,10 +12,10 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64, Int64, UInt64
 
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.schema.schema import Column, ColumnKind
+from wirebert.shapes import Float64, Int64, UInt64
 
 DISTINCT_CAP = 10_000
 """Distinct values of a column are counted exactly up to this number."""

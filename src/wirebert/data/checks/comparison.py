@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64
 
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.schema.label_names import fold_label, means_benign
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.times import seconds_of
+from wirebert.shapes import Float64
 
 DRIFT_LIMIT = 0.25
 """Columns whose distributions differ by at least this distance, in [0, 1], have drifted."""

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
 
 from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.subject import Subject
@@ -23,6 +22,7 @@ from wirebert.data.findings import Finding, format_names
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.times import seconds_of
+from wirebert.shapes import Int64
 
 IDENTIFIER_ROWS = 50
 """With fewer values, distinct values do not make a column an identifier."""

@@ -15,7 +15,6 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int32, Int64, Shaped, UInt64
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.checks.column_profile import ColumnAccumulator, ColumnProfile, ValueHashes
@@ -24,6 +23,7 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.sampling import RowSampler, Sample
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.shapes import Int32, Int64, Shaped, UInt64
 
 
 class ArrayBuilder:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Shaped, UInt64
 
 from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_row_count, row_name
+from wirebert.shapes import Bool, Int32, Int64, Shaped, UInt64
 
 
 def duplicate_rows(subject: Subject) -> Iterator[Finding]:

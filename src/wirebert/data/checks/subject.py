@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
 
 from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
+from wirebert.shapes import Int64
 
 
 @dataclass(frozen=True, slots=True)

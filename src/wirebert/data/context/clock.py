@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+
+from wirebert.shapes import Bool, Float64, Int64
 
 NEW_LOG_US = 86_400_000_000
 """A flow that is older than the flow before it by more than this starts a new log."""

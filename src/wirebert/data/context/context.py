@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.context.clock import ArrivalClock
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
@@ -30,6 +29,7 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.times import seconds_of
 from wirebert.data.windows import ContextWindows
 from wirebert.files import decode_json
+from wirebert.shapes import Bool, Float64, Int64
 
 _SIZE_STEPS = 256  # per doubling
 _BATCH = 1 << 16

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64, UInt64
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.hashing import number_hashes, text_hashes
 from wirebert.data.times import seconds_of
+from wirebert.shapes import Bool, Float64, Int64, UInt64
 
 CONTEXT_REQUIRED = ("ts", "src_ip", "dst_ip")
 """Columns that context needs."""

@@ -5,7 +5,8 @@ index, and the totals.
 """
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt64
+
+from wirebert.shapes import Bool, Int64, UInt64
 
 MIN_INDEX = 1 << 10
 

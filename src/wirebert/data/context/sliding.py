@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Int64
+
+from wirebert.shapes import Int64
 
 
 def rolling_sums(

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect
 from wirebert.data.readers.json_values import MAX_CELLS, MAX_FIELDS
 from wirebert.data.readers.lines import line_blocks
 from wirebert.errors import DataError
+from wirebert.shapes import Bool, Int32, Int64
 
 KEY = r"[A-Za-z_][\w.\-]*"
 MARKED_KEY = re.compile(rf"(?<![\w.\-])({KEY}+)[ \t]*+[:=]")  # a long word is looked at once

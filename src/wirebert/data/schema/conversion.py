@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import dictionary_encode
@@ -22,6 +21,7 @@ from wirebert.data.schema.quantities import NUMBER_PATTERN, quantity
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.data.times import plain_times, time_unit
 from wirebert.errors import DataError
+from wirebert.shapes import Bool, Int64
 
 MAX_VALUE_EXAMPLES = 3
 MAX_PADDED = 20

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64
 
 from wirebert.data.schema.column_names import (
     CODE_NAMES,
@@ -27,6 +26,7 @@ from wirebert.data.schema.quantities import NUMBER_PATTERN, quantity
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind
 from wirebert.data.schema.spellings import UNIT_SECONDS, Spelling, spelling_of
 from wirebert.data.times import epoch_unit, time_unit
+from wirebert.shapes import Float64
 
 _DOTTED = r"\d{1,3}(\.\d{1,3}){3}"
 ADDRESS = (

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import UInt8
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, to_integers, to_texts
@@ -26,6 +25,7 @@ from wirebert.data.sensors.canonical import (
     sensor_table,
 )
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
+from wirebert.shapes import UInt8
 
 ARGUS_REQUIRED = frozenset(
     "StartTime Dur Proto SrcAddr Sport Dir DstAddr Dport State TotPkts TotBytes SrcBytes".split()

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64, UInt8, UInt64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import epoch_texts, epoch_us, to_integers, to_texts
@@ -21,6 +20,7 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import flow_schema, protocol_names, sensor_table
 from wirebert.data.sensors.side_table import text_keys
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
+from wirebert.shapes import Bool, Float64, Int64, UInt8, UInt64
 
 NFDUMP_REQUIRED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
 NEW_NAMES = {

@@ -8,9 +8,9 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.files import path_of, unnamed_file
+from wirebert.shapes import Bool, Int64, UInt64
 
 KEY_BYTES = 24
 """Only the first bytes of a key count: a Zeek uid has 18."""

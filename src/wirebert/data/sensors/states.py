@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Int32, UInt8
 
 from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.sensors.canonical import read_words
+from wirebert.shapes import Bool, Int32, UInt8
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
 """The flags that every sensor reports: Zeek does not report PSH, URG, ECE and CWR."""

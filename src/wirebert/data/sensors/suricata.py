@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, UInt8, UInt64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import change_texts, combine_chunks, epoch_texts, epoch_us, flat, to_texts
@@ -33,6 +32,7 @@ from wirebert.data.sensors.canonical import (
 )
 from wirebert.data.sensors.side_table import SideTable, SideTableBuilder
 from wirebert.data.sensors.states import bits_of, conn_states, flag_texts, header_bits, is_protocol
+from wirebert.shapes import Bool, UInt8, UInt64
 
 _TEXT, _COUNT = pa.string(), pa.int64()
 _FLOW = pa.struct(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64
 
 from wirebert.data.arrow_columns import epoch_texts, epoch_us
+from wirebert.shapes import Float64
 
 CONN_LOG_FIELDS: Mapping[str, str] = {
     "ts": "time",

@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+
+from wirebert.shapes import Float64, Int64
 
 DAY_S = 86_400
 NUM_CLIENTS = 160

@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
+
+from wirebert.shapes import Bool
 
 TextGrammar = Callable[[np.random.Generator, int], pa.Array]
 """Makes a number of texts of one form."""

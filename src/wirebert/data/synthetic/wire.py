@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.synthetic.network import (
     FIRST_OUTSIDE,
@@ -21,6 +20,7 @@ from wirebert.data.synthetic.network import (
     busy_time_s,
     server,
 )
+from wirebert.shapes import Bool, Float64, Int64
 
 # Zeek's connection states, and the TCP flags of each.
 FLAGS = {

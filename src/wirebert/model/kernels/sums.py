@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
 import triton
 import triton.language as tl
-from jaxtyping import Int32, Int64
 from torch import Tensor
+
+from wirebert.shapes import Int32, Int64
 
 PROGRAMS: Final = 66
 """Programs for each block of columns: a half of an H200's 132 multiprocessors."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.plots.chart import (
@@ -18,6 +17,7 @@ from wirebert.report.plots.chart import (
     short_count,
     specification,
 )
+from wirebert.shapes import Float64
 
 METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}
 """Field of `ClassMetrics` -> its title."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
 from wirebert.report.plots.chart import (
     HEIGHT,
@@ -17,6 +16,7 @@ from wirebert.report.plots.chart import (
     specification,
     zoom,
 )
+from wirebert.shapes import Float64
 from wirebert.telemetry.history import Curve
 
 STEPS = "optimizer step"
