@@ -30,7 +30,8 @@ from wirebert.training.interruption import defer_signals
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import ClippingAdamW, learning_rates, make_optimizer
 from wirebert.training.parallel.fsdp import whole
-from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, GradientSum
+from wirebert.training.parallel.gradient_sum import GradientSum
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 from wirebert.training.parallel.strategy import ParallelStrategy, Replicated, choose_strategy
 from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix, seed_generators
@@ -99,12 +100,16 @@ class TrainState:
         return "fp32" if self.precision == "tf32" else self.precision
 
     def _recordable(self, batch: PackedBatch) -> Outcome:
-        """The recordable part of a step: all of it; with several ranks, the part before they communicate."""
-        loss, num_right = gradients(self, batch)
+        """A whole step on one batch."""
         if self.gradient_sum is None:
-            return Outcome(loss, num_right, _update(self))
-        self.gradient_sum.collect()
-        return Outcome(loss, num_right, torch.zeros_like(loss))
+            loss, num_right = gradients(self, batch)
+        elif torch.cuda.is_current_stream_capturing():
+            with self.gradient_sum.sent_while_computed():
+                loss, num_right = gradients(self, batch)
+        else:  # memory may run out: then this rank repeats the pass, and nothing may have been sent
+            loss, num_right = gradients(self, batch)
+            self.gradient_sum.collect()
+        return Outcome(loss, num_right, _update_together(self))
 
     @classmethod
     def start(
@@ -311,27 +316,23 @@ def _step(state: TrainState, ready: PreparedStep) -> TrainStep:
     batch = ready.batches[0] if len(ready.batches) == 1 else None
     if state.graphs is not None and isinstance(batch, PackedBatch):
         with defer_signals():
-            outcome = state.graphs.run(batch, state.device)
-            if state.gradient_sum is not None:
-                outcome = outcome._replace(grad_norm=_update_together(state, state.gradient_sum))
-            return _finish(state, ready, outcome)
+            return _finish(state, ready, state.graphs.run(batch, state.device))
     zeros = torch.zeros(2, device=state.device)  # for a rank without flows in a short step
     parts = [gradients(state, batch) for batch in ready.batches] or [(zeros[0], zeros[1].long())]
     losses, num_right = zip(*parts, strict=True)
     with defer_signals():
-        if state.gradient_sum is None:
-            grad_norm = _update(state)
-        else:
+        if state.gradient_sum is not None:
             state.gradient_sum.collect()
-            grad_norm = _update_together(state, state.gradient_sum)
-        outcome = Outcome(torch.stack(losses).sum(), torch.stack(num_right).sum(), grad_norm)
+        outcome = Outcome(torch.stack(losses).sum(), torch.stack(num_right).sum(), _update_together(state))
         return _finish(state, ready, outcome)
 
 
-def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tensor, ""]:
-    """`_update` with the sum of all ranks' gradients."""
+def _update_together(state: TrainState) -> Float[Tensor, ""]:
+    """`_update` with the sum of all ranks' gradients, if there are several."""
+    if state.gradient_sum is None:
+        return _update(state)
     try:
-        gradient_sum.exchange()
+        state.gradient_sum.exchange()
         return _update(state)
     except torch.OutOfMemoryError as error:  # other ranks have updated, so the step cannot be repeated
         raise TrainingError(

@@ -77,6 +77,8 @@ def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) 
     gc.collect()
 
     def run(rank: int) -> None:
+        # A forked process can not use a GPU that its parent has used.
+        torch.cuda.is_available, torch.cuda.device_count = (lambda: False), (lambda: 0)
         gc.freeze()  # a destructor of what earlier tests left may wait for a thread that only the parent has
         faulthandler.dump_traceback_later(LONGEST_S - 5)  # where a rank hangs stands in the test's output
         os.environ.update(

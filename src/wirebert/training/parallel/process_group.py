@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, cast, final, runtime_checkable
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from wirebert.errors import ConfigError, RankLostError, Terminated
 
@@ -54,6 +54,12 @@ class Communicator:
         """Replace the tensor by the sum over all ranks."""
         if self.size > 1:
             dist.all_reduce(numbers)
+
+    def begin_all_reduce_sum(self, numbers: Tensor) -> dist.Work:
+        """The same beside further work of the device; the sum is there after the result's `wait`."""
+        work = dist.all_reduce(numbers, async_op=True)
+        assert work is not None
+        return work
 
     def all_reduce_min(self, number: int) -> int:
         """The minimum over all ranks."""
@@ -92,37 +98,6 @@ class Communicator:
 
 SINGLE_RANK: Final = Communicator()
 """A training in one process."""
-
-
-@final
-class GradientSum:
-    """The sum of all ranks' gradients, once per step in one message.
-
-    As in DistributedDataParallel every rank holds all weights, trains on its part of a step's flows and makes
-    the same update.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], world: Communicator) -> None:
-        self._world = world
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        sizes = [parameter.numel() for parameter in self._parameters]
-        self._flat = torch.zeros(sum(sizes), device=self._parameters[0].device)
-        pieces = self._flat.split(sizes)
-        self._pieces = [piece.view_as(own) for piece, own in zip(pieces, self._parameters, strict=True)]
-
-    @torch.no_grad()
-    def collect(self) -> None:
-        """Move this rank's gradients (zeros where there are none) from the parameters into the buffer."""
-        gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self._parameters]
-        torch.cat([gradient.flatten() for gradient in gradients], out=self._flat)
-        for parameter in self._parameters:
-            parameter.grad = None
-
-    def exchange(self) -> None:
-        """Set every parameter's gradient to the sum over all ranks, until it is set to None again."""
-        self._world.all_reduce_sum(self._flat)
-        for piece, parameter in zip(self._pieces, self._parameters, strict=True):
-            parameter.grad = piece
 
 
 @final

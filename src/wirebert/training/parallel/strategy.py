@@ -10,7 +10,8 @@ from wirebert.model.batches import usual_tokens
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.parallel.fsdp import choose_parallel, sharded
-from wirebert.training.parallel.process_group import Communicator, GradientSum
+from wirebert.training.parallel.gradient_sum import GradientSum
+from wirebert.training.parallel.process_group import Communicator
 
 
 @runtime_checkable
