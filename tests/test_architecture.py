@@ -155,6 +155,7 @@ EDGES: Sequence[str] = """
     workflows.monitor
     workflows.learn
     workflows.learning_report
+    workflows.ranks
     workflows.train_on_cluster
     workflows.typed_rows
 """.split()

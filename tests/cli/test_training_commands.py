@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-import torch
 from rich.console import Console
 
+from wirebert.cli.main import main
 from wirebert.cli.training_commands import batch_of_all, tell_batch
 from wirebert.config import resolve_run
 
@@ -36,13 +36,21 @@ def test_a_run_fits_thresholds_on_validation_flows_and_reports_what_they_do_on_t
 def test_each_of_several_gpus_keeps_the_batch_of_one(
     monkeypatch: pytest.MonkeyPatch, num_processes: int, has_gpus: bool, given: list[str], expected: int
 ) -> None:
-    def available() -> bool:
-        return has_gpus
-
-    monkeypatch.setattr(torch.cuda, "is_available", available)
+    monkeypatch.setattr("wirebert.cli.training_commands.has_nvidia_gpu", lambda: has_gpus)
     run = resolve_run(None, given, inherited=batch_of_all(num_processes))
     assert run.training.batch_size == expected
     console = Console(file=io.StringIO(), width=200)
     tell_batch(run, num_processes, console)
     told = cast(io.StringIO, console.file).getvalue()
     assert ("256 flows on each of 2 GPUs, 512 in a step" in told) == (expected == 512)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_gpus_that_are_not_there_are_refused_before_anything_is_read(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wirebert.cli.training_commands.has_nvidia_gpu", lambda: False)
+    assert main(["train", "missing.csv", "--gpus", str(number)]) == 2
+    assert f"--gpus must be at least 1, and 1 on a machine without a GPU of NVIDIA, got {number}" in (
+        capsys.readouterr().err
+    )

@@ -20,7 +20,7 @@ from wirebert.data.typed_rows import read_pieces, read_typed_rows
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, prepare_by_shards, write_typed_rows
+from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, prepare_and_encode, write_typed_rows
 from wirebert.workflows.typed_rows import parse_once
 
 
@@ -51,7 +51,7 @@ def test_tokenizer_and_store_have_the_bytes_of_one_process(
     folders = [RunFolder(tmp_path / which) for which in ("plain", "shards")]
     for folder in folders:
         folder.path.mkdir()
-    prepare_by_shards(run, folders[1], InProcess())
+    prepare_and_encode(run, folders[1], InProcess())
     data = prepare(run, write_typed_rows(run, folders[0]))
     assert len(read_pieces(next(folders[1].encoded.glob("*.rows")))) > 2
     tokenizer = fit_tokenizer(run, data, folders[0].encoded)

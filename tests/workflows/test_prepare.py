@@ -9,7 +9,14 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, start_reading, write_typed_rows
+from wirebert.workflows.prepare import (
+    encode,
+    encoded_folder,
+    fit_tokenizer,
+    prepare,
+    start_reading,
+    write_typed_rows,
+)
 
 
 def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(
@@ -67,3 +74,7 @@ def test_another_process_prepares_the_rows_that_this_one_does(
     assert there.train_counts == here.train_counts
     tables = [next(iter(data.train.tables())) for data in (here, there)]
     assert tables[0] == tables[1]
+    monkeypatch.setattr("wirebert.workflows.prepare.encode_blocks", None)  # nor does it encode them
+    folder = encoded_folder(run, RunFolder(tmp_path / "there"))
+    tokenizer = fit_tokenizer(run, there, folder)
+    assert len(encode(there.train, there, tokenizer, folder)) == sum(there.train_counts)

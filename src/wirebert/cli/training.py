@@ -83,6 +83,14 @@ def _add_run_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, help="random seed for split, initialisation and shuffling (default: 1)"
     )
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        default=1,
+        help="train on this many GPUs of this machine; over several machines, start the command with torchrun "
+        "(default: %(default)s)",
+    )
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,11 @@ from wirebert.inference.export import export_model
 from wirebert.model.config import find_architecture
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serialization import merge
+from wirebert.telemetry.processors import has_nvidia_gpu
 from wirebert.training.config import TrainConfig
 from wirebert.workflows.findings import require_no_warnings
-from wirebert.workflows.prepare import prepare_by_shards, start_reading
+from wirebert.workflows.prepare import prepare_and_encode, start_reading
+from wirebert.workflows.ranks import other_ranks
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 
@@ -47,34 +50,64 @@ COLUMN_OPTIONS = ("label", "drop", "schema")
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one, learn one without labels, or resume an interrupted run."""
+    if "WORLD_SIZE" in os.environ:
+        _train_as_rank(options)
+        return
+    if options.gpus < 1 or (options.gpus > 1 and not has_nvidia_gpu()):
+        raise ConfigError(
+            f"--gpus must be at least 1, and 1 on a machine without a GPU of NVIDIA, got {options.gpus}"
+        )
     # What is missing is told before anything is read.
     with closing(executor_of(options)) as executor:
-        if "WORLD_SIZE" not in os.environ:
-            _begin_or_resume(options, None, executor)
+        if options.gpus > 1 and isinstance(executor, RayCluster):
+            raise ConfigError("--gpus is for GPUs of this machine; with --cluster pass --workers")
+        _begin_or_resume(options, Ranks(options.gpus), executor)
+
+
+def _train_as_rank(options: argparse.Namespace) -> None:
+    """Train as one of the processes that a launcher such as torchrun has started."""
+    from wirebert.training.interruption import sigterm_as_exception
+    from wirebert.training.parallel.process_group import init_process_group
+    from wirebert.workflows.fit import run_worker
+
+    with init_process_group(os.environ) as group:
+        if group.communicator.is_main:
+            with closing(executor_of(options)) as executor:
+                _begin_or_resume(options, Ranks(group.communicator.size, group), executor)
+        else:
+            with sigterm_as_exception():
+                run_worker(group)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training."""
+
+    number: int
+    group: "ProcessGroup | None" = None
+    """They have joined it, if a launcher has started them."""
+
+    @contextmanager
+    def joined(self) -> Generator["ProcessGroup"]:
+        """The group of all; those that are not there yet are started."""
+        if self.group is not None:
+            yield self.group
             return
-        from wirebert.training.interruption import sigterm_as_exception
-        from wirebert.training.parallel.process_group import init_process_group
-        from wirebert.workflows.fit import run_worker
+        with other_ranks(self.number):
+            from wirebert.training.parallel.process_group import init_process_group
 
-        with init_process_group(os.environ) as group:
-            if group.communicator.is_main:
-                _begin_or_resume(options, group, executor)
-            else:
-                with sigterm_as_exception():
-                    run_worker(group)
+            with init_process_group(os.environ) as group:
+                yield group
 
 
-def _begin_or_resume(options: argparse.Namespace, group: "ProcessGroup | None", executor: Executor) -> None:
+def _begin_or_resume(options: argparse.Namespace, ranks: Ranks, executor: Executor) -> None:
     run = _begin if options.resume is None else _resume
-    run(options, SafeConsole(), group, executor)
+    run(options, SafeConsole(), ranks, executor)
 
 
-def _begin(
-    options: argparse.Namespace, console: Console, group: "ProcessGroup | None", executor: Executor
-) -> None:
+def _begin(options: argparse.Namespace, console: Console, ranks: Ranks, executor: Executor) -> None:
     recipe = _find_recipe(options)
-    num_processes = 1 if group is None else group.communicator.size
-    batch = batch_of_all(num_processes)
+    batch = batch_of_all(ranks.number)
     if options.command == "learn":
         run = _described_learning(options, recipe, batch)
         name = f"learn-{default_name(run.rows[0])}"
@@ -84,22 +117,18 @@ def _begin(
     else:
         run = _described(options, recipe, inherited=batch)
         name = default_name(run.train)
-    tell_batch(run, num_processes, console)
+    tell_batch(run, ranks.number, console)
     with new_run_folder(options.out or next_run_path(name)) as folder:
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         strict = getattr(options, "strict", False)  # not of `learn`
-        fit(run, folder, console, group, strict=strict, executor=executor)
+        fit(run, folder, console, ranks, strict=strict, executor=executor)
 
 
 def batch_of_all(num_processes: int) -> dict[str, object]:
     """The default batch of several GPUs: each keeps that of one."""
-    if num_processes == 1:
-        return {}
-    import torch
-
-    if not torch.cuda.is_available():
+    if num_processes == 1 or not has_nvidia_gpu():
         return {}
     return {"training": {"batch_size": num_processes * TrainConfig().batch_size}}
 
@@ -212,9 +241,7 @@ def _described_learning(
     return run
 
 
-def _resume(
-    options: argparse.Namespace, console: Console, group: "ProcessGroup | None", executor: Executor
-) -> None:
+def _resume(options: argparse.Namespace, console: Console, ranks: Ranks, executor: Executor) -> None:
     names = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     names += ("model", "unlabelled", "size")
     given = [name for name in names if getattr(options, name, None) not in (None, [])]
@@ -240,42 +267,43 @@ def _resume(
             return
         resolve = resolve_learning if is_learning else resolve_run
         strict = getattr(options, "strict", False)
-        fit(resolve(folder.run_toml), folder, console, group, strict=strict, executor=executor)
+        fit(resolve(folder.run_toml), folder, console, ranks, strict=strict, executor=executor)
 
 
 def fit(
     run: RunConfig | LearnConfig,
     folder: RunFolder,
     console: Console,
-    group: "ProcessGroup | None" = None,
+    ranks: Ranks | None = None,
     *,
     strict: bool = False,
     executor: Executor | None = None,
 ) -> None:
     """Train or learn in `folder`; Ctrl-C tells how to continue."""
-    is_alone = group is None and not isinstance(executor, Pool | RayCluster)
-    reading = start_reading(run, folder) if is_alone and isinstance(run, RunConfig) else None
-    from wirebert.training.interruption import sigterm_as_exception
-    from wirebert.training.parallel.process_group import SINGLE_PROCESS
-
+    ranks = ranks or Ranks(1)
+    is_here = ranks.group is None and not isinstance(executor, Pool | RayCluster)
+    reading = start_reading(run, folder) if is_here and isinstance(run, RunConfig) else None
     command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
-        with sigterm_as_exception():
-            if isinstance(run, LearnConfig):
-                from wirebert.workflows import learn
+        with ranks.joined() as group:
+            from wirebert.training.interruption import sigterm_as_exception
 
-                learn.learn(run, folder, console, group or SINGLE_PROCESS)
-                return
-            if isinstance(executor, Pool | RayCluster):
-                prepare_by_shards(run, folder, executor)
-            if isinstance(executor, RayCluster):
-                from wirebert.workflows.train_on_cluster import train_on_cluster
+            with sigterm_as_exception():
+                if isinstance(run, LearnConfig):
+                    from wirebert.workflows import learn
 
-                report = train_on_cluster(executor, folder)
-            else:
-                from wirebert.workflows import train
+                    learn.learn(run, folder, console, group)
+                    return
+                if isinstance(executor, Pool | RayCluster):
+                    prepare_and_encode(run, folder, executor)
+                if isinstance(executor, RayCluster):
+                    from wirebert.workflows.train_on_cluster import train_on_cluster
 
-                report = train.train(run, folder, console, group or SINGLE_PROCESS, reading)
+                    report = train_on_cluster(executor, folder)
+                else:
+                    from wirebert.workflows import train
+
+                    report = train.train(run, folder, console, group, reading)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
     if strict:

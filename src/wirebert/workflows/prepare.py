@@ -141,7 +141,7 @@ def prepare(run: RunConfig, rows: TrainingRows) -> PreparedData:
 
 
 def start_reading(run: RunConfig, folder: RunFolder) -> CompanionProcess[PreparedData]:
-    """Begin to read and `prepare` the training data in another process, while this one imports PyTorch.
+    """Begin to `prepare_and_encode` the training data in another process, while this one imports PyTorch.
 
     Only beside a GPU, whose machine has processors and memory for it; otherwise `result` does it.
     """
@@ -153,8 +153,7 @@ def start_reading(run: RunConfig, folder: RunFolder) -> CompanionProcess[Prepare
 
 
 def _read(receive: Callable[[], tuple[RunConfig, RunFolder]]) -> PreparedData:
-    run, folder = receive()
-    return prepare(run, write_typed_rows(run, folder))
+    return prepare_and_encode(*receive())
 
 
 def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
@@ -255,10 +254,11 @@ def encode(
     return find_or_encode(cache, key, tokenizer, write)[0]
 
 
-def prepare_by_shards(run: RunConfig, folder: RunFolder, executor: Executor) -> None:
-    """Write typed rows, tokenizer and encoded flows of a training, which then finds them."""
+def prepare_and_encode(run: RunConfig, folder: RunFolder, executor: Executor | None = None) -> PreparedData:
+    """`prepare`, and write tokenizer and encoded flows of a training, which then finds them."""
     data, cache = prepare(run, write_typed_rows(run, folder, executor)), encoded_folder(run, folder)
     tokenizer = fit_tokenizer(run, data, cache, executor)
     for part in (data.train, data.valid):
         unlabelled = data.unlabelled if part is data.train else ()
         encode(part, data, tokenizer, cache, unlabelled, executor)
+    return data

@@ -102,14 +102,15 @@ class GradientSum:
             for place, piece in enumerate(self._pieces)
             for parameter in piece.parameters
         ]
+        is_complete = False
         try:
             yield
-        except BaseException:
-            self._num_sent = 0  # what was recorded until then never runs
-            raise
+            is_complete = True
         finally:
             for handle in handles:
                 handle.remove()
+            if not is_complete:  # what was recorded until then never runs
+                self._num_sent = 0
         for piece in self._pieces[self._num_sent :]:  # with weights that got no gradient
             piece.collect()
 

@@ -310,8 +310,9 @@ class Membership:
         self._queue = JobQueue(self._world, self._environment)
         if 0 < num_gpus <= local_rank:
             error = ConfigError(
-                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got "
-                f"{local_rank + 1} or more; to train on CPUs, hide the GPUs with CUDA_VISIBLE_DEVICES=''"
+                "the processes on this machine (--gpus, or torchrun --nproc-per-node) must be at most its number "
+                f"of GPUs, {num_gpus}, got {local_rank + 1} or more; to train on CPUs, hide the GPUs with "
+                "CUDA_VISIBLE_DEVICES='' and use torchrun"
             )
             self.__exit__(ConfigError, error)
             raise error
