@@ -88,7 +88,7 @@ def _add_run_folder(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=1,
-        help="train on this many GPUs of this machine; over several machines, start the command with torchrun "
+        help="GPUs of this machine to train on; on several machines start the command with torchrun "
         "(default: %(default)s)",
     )
 
