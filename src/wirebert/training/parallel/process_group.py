@@ -311,8 +311,8 @@ class Membership:
         if 0 < num_gpus <= local_rank:
             error = ConfigError(
                 "the processes on this machine (--gpus, or torchrun --nproc-per-node) must be at most its "
-                f"number of GPUs, {num_gpus}, got {local_rank + 1} or more; to train on CPUs, hide the GPUs with "
-                "CUDA_VISIBLE_DEVICES='' and use torchrun"
+                f"number of GPUs, {num_gpus}, got {local_rank + 1} or more; to train on CPUs, hide the GPUs "
+                "with CUDA_VISIBLE_DEVICES='' and use torchrun"
             )
             self.__exit__(ConfigError, error)
             raise error
