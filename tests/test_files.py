@@ -12,6 +12,7 @@ from wirebert.files import (
     check_depth,
     decode_json,
     fsync_path,
+    mapped,
     open_plain_file,
     path_of,
     previous_folder,
@@ -189,7 +190,7 @@ def test_an_unnamed_file_has_no_name_and_can_be_opened(
         file.write(b"content")
         file.flush()
         assert not list(tmp_path.iterdir())
-        assert path_of(file).read_bytes() == b"content"
+        assert path_of(file).read_bytes() == mapped(file) == b"content"
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe", "folder"])

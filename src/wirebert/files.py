@@ -7,6 +7,7 @@ import errno
 import fcntl
 import io
 import json
+import mmap
 import os
 import shutil
 import stat
@@ -231,6 +232,11 @@ def path_of(file: IO[bytes]) -> Path:
     if isinstance(file.name, str) and Path(file.name).exists():
         return Path(file.name)
     return Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+
+
+def mapped(file: IO[bytes]) -> memoryview:
+    """The content of a file that is not empty, of which pages are read when they are looked at."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def try_lock(file: IO[Any]) -> bool:

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,3 +56,26 @@ def test_workers_that_die_again_and_again_end_the_work(capfd: pytest.CaptureFixt
         losses.add_shards(7)
     with pytest.raises(DataError, match="fewer workers"):
         losses.add_shards(7)
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """A job that leaves a file for each item it was given."""
+
+    folder: Path
+
+    def load(self) -> Callable[[int], int]:
+        return self._leave
+
+    def _leave(self, number: int) -> int:
+        (self.folder / str(number)).touch()
+        return number
+
+
+@pytest.mark.slow
+def test_results_that_nobody_takes_hold_up_the_pool(tmp_path: Path):
+    results = Pool(2).run(Leaves(tmp_path), range(40))
+    first = next(results)
+    time.sleep(1)
+    assert len([*tmp_path.iterdir()]) <= 4
+    assert sorted([first, *results]) == [*range(40)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
@@ -75,11 +76,17 @@ class Pool:
                 min(self.num_workers, len(waiting)), get_context("spawn"), _start_worker, (job, os.getpid())
             )
             futures: dict[Future[Any], int] = {}
+            unsent = iter([*waiting.items()])
             try:
-                futures.update((pool.submit(_work, item), at) for at, item in waiting.items())
-                for future in as_completed(futures):
-                    result = future.result()
-                    del waiting[futures.pop(future)]
+                while True:
+                    # Few are sent ahead: results that nobody has taken yet would fill the memory.
+                    for at, item in islice(unsent, 2 * self.num_workers - len(futures)):
+                        futures[pool.submit(_work, item)] = at
+                    if not futures:
+                        break
+                    future = next(as_completed(futures))
+                    at, result = futures.pop(future), future.result()
+                    del waiting[at], future
                     losses.forget()
                     yield result
             except BrokenProcessPool:

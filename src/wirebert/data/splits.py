@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.checks.equal_rows import is_among
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
 from wirebert.data.findings import Finding, Severity, format_names, format_row_count, row_name
@@ -335,7 +336,7 @@ def crossings(
         if hashes is None:
             continue
         is_shared = np.zeros(len(hashes), bool)
-        is_shared[is_evaluated] = np.isin(hashes[is_evaluated], hashes[is_train])
+        is_shared[is_evaluated] = is_among(hashes[is_evaluated], hashes, is_train)
         count = int(is_shared.sum())
         if count:
             findings.append(

@@ -2,7 +2,9 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 import pickle
+import resource
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.checks import equal_rows, profile
+from wirebert.data.checks.checks import compare_with_training, validate
 from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.profile import (
     ArrayBuilder,
@@ -22,6 +26,7 @@ from wirebert.data.checks.profile import (
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.errors import DataError
 
 SCHEMA = FlowSchema(
     name="flows",
@@ -221,6 +226,50 @@ def test_blocks_of_any_length_stand_one_after_the_other(lengths: list[int]):
     expected = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     assert np.array_equal(growing.values, expected)
     assert growing.values.dtype == np.int32
+
+
+def test_an_array_beyond_what_memory_keeps_is_the_same_in_a_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(profile, "KEPT_ROWS", 100_000)
+    growing = ArrayBuilder(np.dtype(np.uint64))
+    for start in range(0, 300_000, 30_000):
+        growing.add(np.arange(start, start + 30_000, dtype=np.uint64))
+        assert (not growing.values.flags.writeable) is (start >= 90_000)
+        assert np.array_equal(growing.values, np.arange(start + 30_000, dtype=np.uint64))
+    sent = cast(ArrayBuilder, pickle.loads(pickle.dumps(growing)))
+    kept = growing.values
+    del growing
+    assert np.array_equal(sent.values, kept)
+
+
+def test_a_full_disk_under_the_hashes_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(profile, "KEPT_ROWS", 1_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    growing = ArrayBuilder(np.dtype(np.uint64))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # Python ignores the signal
+    try:
+        with pytest.raises(DataError, match="set TMPDIR to a folder on a larger disk"):
+            growing.add(np.zeros(30_000, np.uint64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_findings_are_the_same_when_little_is_kept_and_sorted(monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(3)
+    numbers = generator.integers(0, 900, 3_000).astype(np.float64).tolist()
+    labels = generator.choice(["benign", "dos", "scan"], 3_000).tolist()
+    blocks = [table(bytes=numbers[at : at + 500], label=labels[at : at + 500]) for at in range(0, 3_000, 500)]
+    found: list[list[object]] = []
+    for _ in range(2):
+        seen = profile_table(Tables(*blocks))
+        classes = ClassMap.fit(SCHEMA, seen.label_counts)
+        found.append(
+            [*validate(seen, classes), seen.label_counts, *compare_with_training(seen, seen, classes)]
+        )
+        monkeypatch.setattr(profile, "KEPT_ROWS", 700)
+        monkeypatch.setattr(equal_rows, "PART_ROWS", 200)
+        monkeypatch.setattr(equal_rows, "_LOOK_ROWS", 64)
+    assert found[0] == found[1]
+    assert {"duplicate_rows", "conflicting_labels"} <= {getattr(one, "code", "") for one in found[0]}
 
 
 def test_nothing_added_differs_from_no_rows():

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wirebert.data.checks.equal_rows import is_among
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.schema.label_names import fold_label, means_benign
@@ -25,7 +26,7 @@ MAX_DRIFTING = 10
 
 def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test rows with the same features as a training row; if there are none, that is a finding too."""
-    is_shared = np.isin(test.profile.feature_hashes, train.profile.feature_hashes)
+    is_shared = is_among(test.profile.feature_hashes, train.profile.feature_hashes)
     count = int(is_shared.sum())
     if count:
         yield Finding(
@@ -50,7 +51,7 @@ def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test rows that equal a training row except for digits in texts."""
     if train.profile.shape_hashes is None or test.profile.shape_hashes is None:
         return
-    is_shared = np.isin(test.profile.shape_hashes, train.profile.shape_hashes)
+    is_shared = is_among(test.profile.shape_hashes, train.profile.shape_hashes)
     if not is_shared.any():
         return
     yield Finding(

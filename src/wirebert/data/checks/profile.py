@@ -1,8 +1,8 @@
 """The profile of a traffic table, computed in one pass: counts per column, labels, and hashes of the rows.
 
 A `ProfileBuilder` takes blocks, or the builders of shards, in the order of their rows, with the same result.
-Memory is bounded: 12 to 28 bytes per row (hashes and label), at most `DISTINCT_CAP` distinct values per
-column, and a sample of rows.
+Memory is bounded: 12 to 28 bytes per row (hashes and label), which beyond `KEPT_ROWS` lie in a file, at most
+`DISTINCT_CAP` distinct values per column, and a sample of rows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -10,7 +10,7 @@ column, and a sample of rows.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final, runtime_checkable
+from typing import IO, Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -23,29 +23,60 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.sampling import RowSampler, Sample
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.errors import DataError
+from wirebert.files import mapped, unnamed_file
 from wirebert.shapes import Int32, Int64, Shaped, UInt64
+
+KEPT_ROWS: Final = 1 << 24
+"""Rows whose hashes are kept in memory; those of more rows lie in a file without a name, below TMPDIR."""
 
 
 class ArrayBuilder:
-    """An array that grows by blocks. Joining many small arrays at the end would take twice the memory."""
+    """An array that grows by blocks: in memory, and beyond `KEPT_ROWS` in a file that is mapped.
+
+    Joining many small arrays at the end would take twice the memory.
+    """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._buffer = np.empty(1 << 16, dtype)
         self._length = 0
+        self._file: IO[bytes] | None = None
         self.has_any = False
 
     def add(self, block: Shaped[np.ndarray, " rows"] | None) -> None:
-        """Append a block; None appends nothing."""
+        """Append a block; None appends nothing.
+
+        Raises:
+            DataError: the disk of temporary files is full.
+        """
         if block is None:
             return
         self.has_any = True
         end = self._length + len(block)
-        if end > len(self._buffer):
-            grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
-            grown[: self._length] = self.values
-            self._buffer = grown
-        self._buffer[self._length : end] = block
+        if self._file is None and end > KEPT_ROWS:
+            self._file = unnamed_file("wirebert-hashes-")
+            self._write(self._buffer[: self._length])
+            self._buffer = self._buffer[:0].copy()
+        if self._file is not None:
+            self._write(block)
+        else:
+            if end > len(self._buffer):
+                grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
+                grown[: self._length] = self._buffer[: self._length]
+                self._buffer = grown
+            self._buffer[self._length : end] = block
         self._length = end
+
+    def _write(self, block: Shaped[np.ndarray, " rows"]) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(np.ascontiguousarray(block, self._buffer.dtype).data)
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"the folder of temporary files cannot take hashes of rows, up to 28 bytes each "
+                f"({error.strerror}); make room, or set TMPDIR to a folder on a larger disk"
+            ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process without the room to grow."""
@@ -54,7 +85,9 @@ class ArrayBuilder:
     @property
     def values(self) -> Shaped[np.ndarray, " rows"]:
         """All appended values."""
-        return self._buffer[: self._length]
+        if self._file is None:
+            return self._buffer[: self._length]
+        return np.frombuffer(mapped(self._file), self._buffer.dtype)
 
 
 def _built(values: Shaped[np.ndarray, " rows"], has_any: bool) -> ArrayBuilder:
@@ -120,13 +153,16 @@ class TableProfile:
     @property
     def label_counts(self) -> dict[str, int]:
         """Rows per label, in order of appearance; rows without a label are not counted."""
-        counts = np.bincount(self.labels + 1, minlength=len(self.label_names) + 1)[1:]
+        counts = np.zeros(len(self.label_names), np.int64)
+        for start in range(0, self.num_rows, KEPT_ROWS):
+            codes = self.labels[start : start + KEPT_ROWS]
+            counts += np.bincount(codes + 1, minlength=len(counts) + 1)[1:]
         return dict(zip(self.label_names, counts.tolist(), strict=True))
 
     @property
     def num_unlabelled(self) -> int:
         """Rows without a label."""
-        return int((self.labels < 0).sum())
+        return self.num_rows - sum(self.label_counts.values())
 
     def class_ids(self, classes: ClassMap) -> Int64[np.ndarray, " rows"]:
         """Class of each row, as `ClassMap.dictionary_encode` gives it for the label column."""
