@@ -19,6 +19,7 @@ from wirebert.cli.main import main
 from wirebert.cluster import staging
 from wirebert.cluster.executors import Executor, InProcess, Job, Pool
 from wirebert.cluster.plan import plan_shards
+from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import resolve_run
 from wirebert.run_folder import RunFolder
@@ -213,7 +214,9 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
     run = resolve_run(None, [], given)
     plain = inspect_data(run.train, run.data).to_json()
     killing = KillAfterResults(executor, name)
-    assert inspect_data(run.train, run.data, executor=killing).to_json() == plain
+    assert (
+        inspect_data(run.train, run.data, (), partial(profile_by_shards, executor=killing)).to_json() == plain
+    )
     assert killing.num_killed == 5
     stores: list[dict[str, bytes]] = []
     with closing(executor):

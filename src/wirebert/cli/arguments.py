@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from wirebert.errors import ConfigError
-from wirebert.inference.engines import ENGINES
 
 if TYPE_CHECKING:
     from wirebert.cluster.executors import Executor
@@ -243,6 +242,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
     """Add the inference engine."""
+    from wirebert.inference.engines import ENGINES
+
     parser.add_argument(
         "--backend",
         choices=("auto", *ENGINES),

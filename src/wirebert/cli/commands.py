@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
+from wirebert.cli.quick_start import collect_from_now
 from wirebert.errors import ConfigError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -44,7 +45,9 @@ def run_command(options: argparse.Namespace) -> int:
     """
     module, _, function = COMMANDS[options.command].partition(":")
     try:
-        return getattr(import_module(module), function)(options) or 0
+        command = getattr(import_module(module), function)
+        collect_from_now()
+        return command(options) or 0
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)

@@ -2,27 +2,47 @@
 
 import argparse
 from contextlib import closing
+from functools import partial
 
 from wirebert.cli.arguments import DATA_OPTIONS, executor_of, given_options
-from wirebert.config import find_recipe, resolve_run
 from wirebert.console import SafeConsole
-from wirebert.data.schema.library import write_schema
+from wirebert.data.config import DataConfig
+from wirebert.errors import ConfigError
 from wirebert.workflows.findings import require_no_warnings
-from wirebert.workflows.inspect import inspect_data, show_inspection
+from wirebert.workflows.inspect import Inspection, inspect_data, show_inspection
 
 
 def inspect(options: argparse.Namespace) -> None:
     """Show format, columns, classes and findings of a file."""
-    given: dict[str, object] = {"train": options.data, "data": given_options(options, *DATA_OPTIONS)}
-    recipe = None if options.recipe is None else find_recipe(options.recipe)
-    run = resolve_run(recipe, options.overrides, given)
-    is_sharded = options.workers is not None or options.cluster is not None
-    with closing(executor_of(options)) as executor:
-        inspection = inspect_data(options.data, run.data, options.test, executor if is_sharded else None)
+    inspection = _inspection(options)
     if options.write_schema is not None:
+        from wirebert.data.schema.library import write_schema
+
         write_schema(inspection.flows.schema, options.write_schema)
     if options.json:
         print(inspection.to_json())
     else:
         show_inspection(inspection, SafeConsole(), options.data)
     require_no_warnings(inspection.findings, strict=options.strict, can_accept=True)
+
+
+def _inspection(options: argparse.Namespace) -> Inspection:
+    config = _data_config(options)
+    if options.workers is None and options.cluster is None:
+        return inspect_data(options.data, config, options.test)
+    if options.data == "-":
+        raise ConfigError("--workers and --cluster are for files: no standard input (-)")
+    from wirebert.cluster.profile import profile_by_shards  # here, as it takes a while to load
+
+    with closing(executor_of(options)) as executor:
+        return inspect_data(options.data, config, options.test, partial(profile_by_shards, executor=executor))
+
+
+def _data_config(options: argparse.Namespace) -> DataConfig:
+    given = given_options(options, *DATA_OPTIONS)
+    if options.recipe is None and not options.overrides:
+        return DataConfig(**given | {"drop": tuple(options.drop or ())})  # pyright: ignore[reportArgumentType]
+    from wirebert.config import find_recipe, resolve_run  # here, as the settings of a training take a while
+
+    recipe = None if options.recipe is None else find_recipe(options.recipe)
+    return resolve_run(recipe, options.overrides, {"train": options.data, "data": given}).data

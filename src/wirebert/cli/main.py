@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping, Sequence
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -35,6 +34,7 @@ from wirebert.cli.inference import (
     add_predict,
     add_serve,
 )
+from wirebert.cli.quick_start import collect_later, leave_out_unused
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_learn, add_train
 from wirebert.errors import Terminated, UserError
 from wirebert.run_folder import model_folder
@@ -76,8 +76,8 @@ def guess(given: str, known: Sequence[str], *, shows_all: bool = False) -> str:
     return f" (choose from {', '.join(known)})" if shows_all else ""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command and option."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of every command and option; with the name of a command, of its options alone."""
     parser = Parser(
         prog="wirebert",
         description="Train, evaluate and deploy DistilBERT for network intrusion detection.",
@@ -86,36 +86,44 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wirebert {wirebert.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for add in (
-        *(add_demo, _add_inspect, add_learn, add_train, add_distill, _add_watch, add_evaluate),
-        *(
-            add_predict,
-            add_hunt,
-            add_monitor,
-            add_calibrate,
-            add_drift,
-            add_export,
-            add_serve,
-            _add_report,
-            add_compare,
-            _add_datasets,
-        ),
-    ):
+    known = {
+        "demo": add_demo,
+        "inspect": _add_inspect,
+        "learn": add_learn,
+        "train": add_train,
+        "distill": add_distill,
+        "watch": _add_watch,
+        "evaluate": add_evaluate,
+        "predict": add_predict,
+        "hunt": add_hunt,
+        "monitor": add_monitor,
+        "calibrate": add_calibrate,
+        "drift": add_drift,
+        "export": add_export,
+        "serve": add_serve,
+        "report": _add_report,
+        "compare": add_compare,
+        "datasets": _add_datasets,
+    }
+    for add in [known[command]] if command in known else known.values():
         add(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = build_parser()
-    options, unknown = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(words[0] if words else None)
+    options, unknown = parser.parse_known_args(words)
     if unknown:
         _refuse(parser, options.command, unknown[0])
     if options.command is None:
         parser.print_help()
         return 0
     if arguments is None:  # the process is this command's alone
-        keep_pandas_out()
+        collect_later()
+        if options.command != "datasets":
+            leave_out_unused()
     if has_nvidia_gpu():
         share_cores(os.environ)
     try:
@@ -138,30 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _warn(f"{error.filename or 'writing'}: {error.strerror}; {_DISK_ERRORS[error.errno]}")
         return 2
     return 0
-
-
-class _NoPandas:
-    """A finder of modules that ends each search for pandas."""
-
-    @staticmethod
-    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name=name)
-
-
-def keep_pandas_out() -> None:
-    """Let pyarrow, which looks once, find no pandas: it would import it before it makes its first array.
-
-    That takes 0.3 s of CPU and 35 MB where pandas is installed, and no command uses it.
-    """
-    import pyarrow as pa
-
-    finder = cast(MetaPathFinder, _NoPandas)
-    sys.meta_path.insert(0, finder)
-    try:
-        pa.array([0])
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def _refuse(parser: argparse.ArgumentParser, command: str | None, argument: str) -> NoReturn:

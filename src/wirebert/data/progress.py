@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from wirebert.console import SafeConsole
 from wirebert.data.checks.profile import FlowSource
@@ -34,13 +33,18 @@ def progress_bar(
         console: where the bar is drawn; None: standard error, if it is a terminal.
     """
     console = console or SafeConsole(stderr=True)
+    if not console.is_terminal:
+        yield from blocks
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[rows]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total, rows="")
         done = 0
         for block in blocks:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.cluster.executors import Executor
-from wirebert.cluster.profile import profile_by_shards
 from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
@@ -25,7 +23,6 @@ from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import TrackedFlows
-from wirebert.errors import ConfigError
 
 WIDE: Final = 110
 """Columns of a terminal from which on the table of columns has room for notes."""
@@ -85,18 +82,23 @@ class Inspection:
         return html_of_schema(repr(self), self.flows.schema, self.findings)
 
 
-def inspect_data(
-    data: str, config: DataConfig, tests: Sequence[str] = (), executor: Executor | None = None
-) -> Inspection:
-    """Inspect traffic files, and compare test files with them; with an executor by shards.
+def _profile(flows: Flows) -> TableProfile:
+    return profile_table(TrackedFlows(flows))
 
-    Raises:
-        ConfigError: standard input is not read by shards.
+
+def inspect_data(
+    data: str,
+    config: DataConfig,
+    tests: Sequence[str] = (),
+    profile_of: Callable[[Flows], TableProfile] = _profile,
+) -> Inspection:
+    """Inspect traffic files, and compare test files with them.
+
+    Args:
+        profile_of: what reads all rows; by default this process.
     """
-    if executor is not None and data == "-":
-        raise ConfigError("--workers and --cluster are for files: no standard input (-)")
     flows = open_flows(data, config)
-    profile = _profile(flows, executor)
+    profile = profile_of(flows)
     classes = None
     if flows.schema.label is not None and len(profile.label_counts) > 1:
         classes = fit_classes(flows.schema, profile.label_counts, config)
@@ -106,17 +108,13 @@ def inspect_data(
 
         test_flows = open_flows(test, config, schema=flows.schema)
         findings += (*coverage_of(test_flows, flows.schema).findings, *test_flows.findings)
-        findings += compare_with_training(profile, _profile(test_flows, executor), classes)
+        findings += compare_with_training(profile, profile_of(test_flows), classes)
     return Inspection(
         flows=flows,
         profile=profile,
         classes=classes,
         findings=mark_accepted(findings, config.accepted_findings),
     )
-
-
-def _profile(flows: Flows, executor: Executor | None) -> TableProfile:
-    return profile_table(TrackedFlows(flows)) if executor is None else profile_by_shards(flows, executor)
 
 
 def show_inspection(inspection: Inspection, console: Console, data: str = "") -> None:

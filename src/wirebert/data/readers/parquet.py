@@ -9,15 +9,17 @@ Structures become columns `outer.inner`; lists become text, or their length (see
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
 from wirebert.data.dialect import reason_of
 from wirebert.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 1_024, 262_144
 MAX_TEXT_CHARACTERS = 1 << 13
@@ -160,7 +162,7 @@ def _coded(chunk: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), texts)
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path) -> "pq.ParquetFile":
     try:
         return _with_coded_texts(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -169,8 +171,10 @@ def _open(path: Path) -> pq.ParquetFile:
         ) from error
 
 
-def _with_coded_texts(path: Path) -> pq.ParquetFile:
+def _with_coded_texts(path: Path) -> "pq.ParquetFile":
     """The file, its texts read as dictionaries."""
+    import pyarrow.parquet as pq
+
     opened = pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"))  # pyright: ignore[reportArgumentType]
     kinds = (pa.types.is_string, pa.types.is_large_string)
     texts = [field.name for field in opened.schema_arrow if any(test(field.type) for test in kinds)]
