@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -203,7 +204,7 @@ def training_steps(
         model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world or SINGLE_RANK
     )
     feed = steps(flows, config, seed=1, corruption=Corruption.of(data.tokenizer, config))
-    with allow_tf32(config.precision == "tf32"), torch_threads(config.threads):
+    with closing(state), allow_tf32(config.precision == "tf32"), torch_threads(config.threads):
         for step in train(state, feed):
             totals = None
             if step.index % config.log_every == 0:

@@ -73,8 +73,8 @@ from wirebert.telemetry.state import DashboardState
 from wirebert.telemetry.trackers import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
+from wirebert.training.device import choose_micro_batch_tokens
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
-from wirebert.training.loop import choose_micro_batch_tokens
 from wirebert.training.trainer import fit_model
 
 GENERATED_ROWS = 50_000

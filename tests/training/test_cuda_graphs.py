@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
@@ -15,6 +17,7 @@ from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledFlows, steps
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -29,6 +32,7 @@ def trained(
     *,
     dropout: float = 0.0,
     soft: SoftTargets | None = None,
+    world: Communicator = SINGLE_RANK,
     **settings: object,
 ) -> TrainState:
     architecture = Architecture(
@@ -45,7 +49,9 @@ def trained(
     model = DistilBert(architecture, generator=torch.Generator().manual_seed(0))
     config = replace(CONFIG, **settings)  # pyright: ignore[reportArgumentType]
     counts = np.bincount(flows.class_ids)
-    state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts, soft=soft)
+    state = TrainState.start(
+        model, config, seed=3, num_steps=400, class_counts=counts, world=world, soft=soft
+    )
     teacher_log_probs = None if soft is None else soft.log_probabilities
     for step in train(state, steps(flows, config, seed=3, teacher_log_probs=teacher_log_probs)):
         if step.index == num_steps:
@@ -136,3 +142,17 @@ def test_a_step_that_fits_is_not_cut(make_flows: MakeFlows):
     state = trained(make_flows(300), 1)
     fit_into_memory(state, mean_length=20.0)
     assert state.micro_batch_tokens == 0
+
+
+def test_recorded_steps_of_a_rank_send_the_gradients_that_others_do_and_let_the_group_end(
+    make_flows: MakeFlows, tmp_path: Path
+):
+    flows, world = make_flows(256), Communicator(0, 2)
+    # The other rank's gradients are zeros: the group has one process.
+    dist.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        recorded, others = (trained(flows, 12, world=world, cuda_graphs=each) for each in (True, False))
+        torch.testing.assert_close(weights(recorded), weights(others), rtol=0, atol=1e-5)
+        recorded.close()
+    finally:
+        dist.destroy_process_group()

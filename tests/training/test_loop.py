@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wirebert.errors import ConfigError, TrainingError
+from wirebert.errors import TrainingError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledFlows, StepFlows, steps
-from wirebert.training.loop import TrainState, TrainStep, choose_device, train
+from wirebert.training.loop import TrainState, TrainStep, train
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledFlows]
@@ -209,10 +209,3 @@ def test_a_step_reads_no_number_but_the_weight_of_its_flows_which_the_processor_
     with NumbersRead() as numbers:
         counts = [numbers.num_read for _ in train(state, feed[:4])]
     assert counts == [1, 2, 3, 4]
-
-
-def test_gpu_asked_for_where_there_is_none_is_a_config_error():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(ConfigError, match=r"training\.device"):
-        choose_device(TrainConfig(device="cuda"))

@@ -62,6 +62,12 @@ class StepGraphs:
         recorded.graph.replay()
         return Outcome(*recorded.outcome.clone().unbind())
 
+    def free(self) -> None:
+        """Forget all recorded steps."""
+        for recorded in self._recorded.values():
+            recorded.graph.reset()
+        self._recorded.clear()
+
     def _record(self, batch: PackedBatch) -> Recorded:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         # Recording uses a separate stream, ordered after earlier work and before later work.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -89,15 +90,16 @@ def fit_model(
     ):
         data = train_flows, valid_flows, corruption, soft
         session = _Session(model, data, config, seed, checkpoints, writer, termination, log, listeners, world)
-        session.resume()
-        try:
-            session.run()
-        except KeyboardInterrupt:
-            session.save()
-            session.wait_for_writer()
-            world.barrier()  # torchrun ends all ranks once one leaves, so wait until rank 0 has saved
-            raise
-        return session.finish()
+        with closing(session.state):
+            session.resume()
+            try:
+                session.run()
+            except KeyboardInterrupt:
+                session.save()
+                session.wait_for_writer()
+                world.barrier()  # torchrun ends all ranks once one leaves, so wait until rank 0 has saved
+                raise
+            return session.finish()
 
 
 @final

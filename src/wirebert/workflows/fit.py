@@ -52,8 +52,8 @@ from wirebert.telemetry.trackers import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RowChange
+from wirebert.training.device import choose_device as choose_training_device
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.loop import choose_device as choose_training_device
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.result import TrainingResult

@@ -48,9 +48,9 @@ from wirebert.serialization import settings_to_dict
 from wirebert.shapes import Bool, Float64, Int64
 from wirebert.telemetry.processors import num_processors
 from wirebert.training.config import TrainConfig
+from wirebert.training.device import check_machine
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import NO_STEP
-from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.seeding import Purpose, mix

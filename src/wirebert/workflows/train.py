@@ -41,7 +41,7 @@ from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, 
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict, to_builtins
 from wirebert.telemetry.processors import num_processors
-from wirebert.training.loop import check_machine, compile_kernels
+from wirebert.training.device import check_machine, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, load_trained, train_model
 from wirebert.workflows.model_card import model_card
