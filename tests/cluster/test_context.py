@@ -1,5 +1,6 @@
 """Context columns of shards against one pass, which `tests/data/context` holds to a slow reference."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,16 +15,19 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
 from wirebert.cli.main import main
-from wirebert.cluster import staging
+from wirebert.cluster import context, staging
 from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import InProcess
 from wirebert.cluster.plan import PlacedShard, plan_shards
+from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.staging import placed_shards, staged
 from wirebert.cluster.storage import Storage
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.context.context import FlowContext, with_context
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.windows import ContextWindows
+from wirebert.errors import DataError
 from wirebert.inference.artifact import save_artifact
 
 KINDS = {
@@ -164,3 +168,25 @@ def test_verdicts_of_a_log_in_shards_are_those_of_one_pass(
     assert shards["row"].equals(plain["row"])
     for name in [name for name in plain.column_names if name.startswith("p_")]:
         np.testing.assert_allclose(shards[name].to_numpy(), plain[name].to_numpy(), atol=1e-6)
+
+
+def test_the_profile_of_a_log_in_shards_is_that_of_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flows = open_flows(written(tmp_path / "in", random_log(4, 300), [120], 40), schema=SCHEMA)
+    monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_rows=30))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    shards, whole = profile_by_shards(flows, InProcess()), profile_table(flows)
+    assert shards.columns == whole.columns
+    assert shards.sample.table.equals(whole.sample.table)
+    np.testing.assert_array_equal(shards.feature_hashes, whole.feature_hashes)
+    assert not list(temporary.iterdir())
+
+
+def test_a_folder_that_a_node_does_not_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flows = open_flows(written(tmp_path / "in", random_log(4, 90), [], 40), schema=SCHEMA)
+    placed = plan_shards(flows, shard_rows=30).placed({})
+    nowhere = Storage.of(f"{tmp_path}/on_another_node")
+    monkeypatch.setattr(context.ReadEndpoints, "load", lambda _: lambda placed: None)  # pyright: ignore
+    with pytest.raises(DataError, match="that all of them reach"):
+        context_in_order(flows, placed, InProcess(), nowhere)

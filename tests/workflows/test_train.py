@@ -24,6 +24,7 @@ from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows import fit as fitting
 from wirebert.workflows import prepare as preparing
 from wirebert.workflows import train as pipeline
+from wirebert.workflows import typed_rows
 
 Splits = dict[str, dict[str, dict[str, object]]]
 
@@ -320,6 +321,21 @@ def test_processes_beside_a_gpu_leave_the_same_run_as_this_process_alone(
     # How many samples of the machine there are depends on how long a run takes.
     ours, theirs = ({name for name in names if not name.startswith("resource_")} for names in plots)
     assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_training_by_workers_is_that_of_one_process_and_profiles_its_file_once(
+    trained: Path, traffic: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_flows: object) -> None:
+        raise AssertionError("the workers have profiled the file")
+
+    monkeypatch.setattr(typed_rows, "profile_table", refuse)
+    data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]
+    assert main(["train", *data, "--out", str(tmp_path / "run"), "--workers", "2", *tiny]) == 0
+    for name in ("tokenizer.json", "model.safetensors"):
+        assert (tmp_path / "run" / "model" / name).read_bytes() == (trained / "model" / name).read_bytes()
+    assert report_of(tmp_path / "run")["splits"] == report_of(trained)["splits"]
 
 
 @pytest.mark.parametrize(("device", "is_beside"), [("cpu", False), ("cuda", True)])

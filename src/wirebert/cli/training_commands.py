@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -282,7 +283,7 @@ def fit(
     """Train or learn in `folder`; Ctrl-C tells how to continue."""
     ranks = ranks or Ranks(1)
     is_here = ranks.group is None and not isinstance(executor, Pool | RayCluster)
-    reading = start_reading(run, folder) if is_here and isinstance(run, RunConfig) else None
+    read = start_reading(run, folder).result if is_here and isinstance(run, RunConfig) else None
     command = "learn" if isinstance(run, LearnConfig) else "train"
     try:
         with ranks.joined() as group:
@@ -294,16 +295,17 @@ def fit(
 
                     learn.learn(run, folder, console, group)
                     return
-                if isinstance(executor, Pool | RayCluster):
-                    prepare_and_encode(run, folder, executor)
                 if isinstance(executor, RayCluster):
+                    prepare_and_encode(run, folder, executor)
                     from wirebert.workflows.train_on_cluster import train_on_cluster
 
                     report = train_on_cluster(executor, folder)
                 else:
                     from wirebert.workflows import train
 
-                    report = train.train(run, folder, console, group, reading)
+                    if isinstance(executor, Pool):
+                        read = partial(prepare_and_encode, run, folder, executor)
+                    report = train.train(run, folder, console, group, read)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
     if strict:

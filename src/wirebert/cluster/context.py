@@ -19,6 +19,7 @@ from wirebert.cluster.storage import Storage
 from wirebert.data.context.context import FlowContext, has_context, with_columns
 from wirebert.data.context.endpoints import ENDPOINT_COLUMNS, FlowEndpoints, read_endpoints
 from wirebert.data.flows import Flows
+from wirebert.errors import DataError
 
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 _USABLE: Final = "is_usable"
@@ -113,8 +114,17 @@ def _writer(folder: Storage, name: str) -> Generator[Any]:
 
 
 def _batches(folder: Storage, name: str) -> Iterator[pa.Table]:
-    """The tables of a stream, one after the other; none of an empty file."""
-    if folder.size(name):
+    """The tables of a stream, one after the other; none of an empty file.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if (size := folder.size(name)) is None:
+        raise DataError(
+            f"{folder.path(name)}: expected what a worker wrote for context columns, found nothing; on "
+            "several nodes give folders that all of them reach (TMPDIR for `inspect`), and start again"
+        )
+    if size:
         with folder.system.open_input_stream(folder.path(name)) as file, pa.ipc.open_stream(file) as reader:
             for batch in reader:
                 yield pa.Table.from_batches([batch])

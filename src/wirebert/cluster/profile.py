@@ -11,10 +11,9 @@ from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.staging import merge_parse_stats, placed_shards, renumber, staged
-from wirebert.cluster.storage import Storage
+from wirebert.cluster.storage import Storage, temporary_storage
 from wirebert.console import warn
-from wirebert.data.checks.profile import ProfileBuilder, TableProfile, profile_table
-from wirebert.data.context.context import has_context
+from wirebert.data.checks.profile import ProfileBuilder, TableProfile
 from wirebert.data.flows import Flows
 from wirebert.data.folders import check_vocabularies
 from wirebert.data.schema.conversion import InvalidValues
@@ -84,29 +83,25 @@ def profile_by_shards(
         DataError: a file is damaged, or too much of it cannot be used.
         NoFlowsError: there is no flow at all.
     """
-    context = None if writer is None else Storage.of(f"{writer.folder}/context")
-    if placed is None:
-        if context is None and flows.schema.context is not None and has_context(flows.parts[0].names):
-            warn("context columns depend on earlier flows: the profile is made by one process")
-            return profile_table(flows)
-        plan, placed = placed_shards(flows, executor)
-        for reason in plan.reasons:
-            warn(reason)
-        if context is not None:
-            placed = context_in_order(flows, placed, executor, context)
-    whole, read, peak_mb = ProfileBuilder(flows.schema), list[tuple[PlacedShard, InvalidValues]](), 0
-    labels: list[set[str]] = [set() for _ in flows.parts]
-    job = ProfileShards(flows, placed[-1].first_row, None if writer is None else writer.folder)
-    done: Iterator[ProfiledShard] = run_in_order(executor, job, placed)
-    for one, shard in zip(placed, done, strict=True):
-        whole.merge(shard.builder)
-        labels[one.shard.part].update(shard.builder.label_codes)
-        read.append((one, shard.invalid_values))
-        peak_mb = max(peak_mb, shard.peak_mb)
-        if writer is not None:
-            writer.append(writer.folder / one.shard.id)
-    if context is not None and context.exists():
-        context.delete()
+    with temporary_storage() as folder:
+        if placed is None:
+            plan, placed = placed_shards(flows, executor)
+            for reason in plan.reasons:
+                warn(reason)
+            if writer is not None:
+                folder = Storage.of(str(writer.folder / "context"))
+            placed = context_in_order(flows, placed, executor, folder)
+        whole, read, peak_mb = ProfileBuilder(flows.schema), list[tuple[PlacedShard, InvalidValues]](), 0
+        labels: list[set[str]] = [set() for _ in flows.parts]
+        job = ProfileShards(flows, placed[-1].first_row, None if writer is None else writer.folder)
+        done: Iterator[ProfiledShard] = run_in_order(executor, job, placed)
+        for one, shard in zip(placed, done, strict=True):
+            whole.merge(shard.builder)
+            labels[one.shard.part].update(shard.builder.label_codes)
+            read.append((one, shard.invalid_values))
+            peak_mb = max(peak_mb, shard.peak_mb)
+            if writer is not None:
+                writer.append(writer.folder / one.shard.id)
     if flows.is_trained_on:
         for last in range(1, len(labels)):
             check_vocabularies(flows.parts, labels[: last + 1])

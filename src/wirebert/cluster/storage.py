@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import final
 
 import pyarrow as pa
@@ -193,6 +194,13 @@ class Storage:
             raise DataError(
                 f"{self.name}: cannot be reached ({_first_line(error)}); check address and credentials"
             ) from error
+
+
+@contextmanager
+def temporary_storage() -> Generator[Storage]:
+    """A folder below TMPDIR, which is deleted when the block ends."""
+    with TemporaryDirectory(prefix="wirebert-shards-") as folder:
+        yield Storage.of(folder)
 
 
 def _first_line(error: OSError) -> str:

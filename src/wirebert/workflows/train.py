@@ -6,7 +6,7 @@ the model is saved.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -69,17 +69,17 @@ def train(
     folder: RunFolder,
     console: Console,
     group: ProcessGroup = SINGLE_PROCESS,
-    reading: CompanionProcess[PreparedData] | None = None,
+    read: Callable[[], PreparedData] | None = None,
 ) -> Report:
     """Train the run's detector in `folder` and write its report.
 
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
-    The training data is read here, unless `start_reading` has begun it.
+    `read` gives the training data, which others have read and may have encoded; None: it is read here.
     """
     warm_up(run)
     log = RunLog(console)
     # Classes, findings, split; nothing is fitted yet. The file is parsed once: later passes read typed rows.
-    data = prepare(run, write_typed_rows(run, folder)) if reading is None else reading.result()
+    data = prepare(run, write_typed_rows(run, folder)) if read is None else read()
     show_prepared(data, log)
     companions = Companions(run)
     start_companions = partial(companions.start, TreeRows(run, data.train, data.classes))
