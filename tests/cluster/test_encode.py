@@ -53,7 +53,9 @@ def test_tokenizer_and_store_have_the_bytes_of_one_process(
         folder.path.mkdir()
     prepare_and_encode(run, folders[1], InProcess())
     data = prepare(run, write_typed_rows(run, folders[0]))
-    assert len(read_pieces(next(folders[1].encoded.glob("*.rows")))) > 2
+    rows = next(folders[1].encoded.glob("*.rows"))
+    assert len(read_pieces(rows)) > 2
+    assert {path.name for path in rows.iterdir()} == {"rows.arrows", "index.json"}
     tokenizer = fit_tokenizer(run, data, folders[0].encoded)
     for part in (data.train, data.valid):
         encode(part, data, tokenizer, folders[0].encoded)

@@ -102,6 +102,8 @@ def profile_by_shards(
             peak_mb = max(peak_mb, shard.peak_mb)
             if writer is not None:
                 writer.append(writer.folder / one.shard.id)
+        if folder.exists():  # of a writer too, whose folder is kept
+            folder.delete()
     if flows.is_trained_on:
         for last in range(1, len(labels)):
             check_vocabularies(flows.parts, labels[: last + 1])

@@ -199,7 +199,7 @@ class Storage:
 @contextmanager
 def temporary_storage() -> Generator[Storage]:
     """A folder below TMPDIR, which is deleted when the block ends."""
-    with TemporaryDirectory(prefix="wirebert-shards-") as folder:
+    with TemporaryDirectory(prefix="wirebert-shards-", ignore_cleanup_errors=True) as folder:
         yield Storage.of(folder)
 
 
