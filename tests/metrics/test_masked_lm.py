@@ -1,16 +1,11 @@
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 
 from wirebert.metrics.masked_lm import (
-    COLUMNS_SHOWN,
     SUBWORDS,
     MaskedMetrics,
     column_metrics,
     masked_metrics,
-    print_masked,
 )
 
 # Tokens 1 and 2 are of slot 0, 3 and 4 of slot 1, 5 is a piece. Most frequent: 1 and 4.
@@ -31,16 +26,3 @@ def test_each_column_has_its_own_and_pieces_come_last():
     assert found["protocol"] == MaskedMetrics(num_masked=3, loss=1.0, accuracy=2 / 3, frequent_accuracy=1 / 3)
     assert found["service"] == MaskedMetrics(num_masked=2, loss=3.5, accuracy=0.5, frequent_accuracy=0.5)
     assert found[SUBWORDS] == MaskedMetrics(num_masked=1, loss=5.0, accuracy=1.0, frequent_accuracy=0.0)
-
-
-def test_the_columns_with_the_largest_gain_are_shown_and_the_others_counted():
-    columns = {
-        f"c{number:02}": MaskedMetrics(num_masked=9, loss=1.0, accuracy=number / 100, frequent_accuracy=0.0)
-        for number in range(COLUMNS_SHOWN + 3)
-    }
-    out = io.StringIO()
-    print_masked(columns["c05"], columns, Console(file=out, width=100))
-    said = out.getvalue()
-    assert "3 columns with a smaller gain are in the report" in said
-    assert "c17" in said
-    assert "c02" not in said

@@ -1,22 +1,15 @@
 """Metrics of a pretrained model on masked features, per column, against always predicting the mode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from wirebert.shapes import Float, Int
 
 SUBWORDS: Final = "(pieces of text)"
 """Name for all text columns together."""
-
-COLUMNS_SHOWN: Final = 15
-HEAD: Final = ("column", "masked", "loss", "accuracy", "most frequent", "gain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,29 +70,3 @@ def column_metrics(
             answers = tokens[chosen], guessed[chosen], losses[chosen]
             metrics[names[slot]] = masked_metrics(*answers, default_ids, token_slots)
     return metrics
-
-
-def print_masked(overall: MaskedMetrics, columns: Mapping[str, MaskedMetrics], console: Console) -> None:
-    """Print the overall metrics in one line, then the columns with the largest gain."""
-    console.print(
-        f"masked features of held-out rows: loss {overall.loss:.3f}, accuracy {overall.accuracy:.3f}; "
-        f"the most frequent value of each column: {overall.frequent_accuracy:.3f} "
-        f"({overall.num_masked:,} masked)",
-        highlight=False,
-        soft_wrap=True,
-    )
-    plain = not console.is_terminal
-    table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD)
-    for index, title in enumerate(HEAD):
-        table.add_column(title, justify="right" if index else "left", overflow="fold")
-    best = sorted(columns, key=lambda name: -columns[name].gain)
-    for name in best[:COLUMNS_SHOWN]:
-        metrics = columns[name]
-        rates = metrics.accuracy, metrics.frequent_accuracy
-        cells = f"{metrics.loss:.3f}", *(f"{rate:.3f}" for rate in rates), f"{metrics.gain:+.3f}"
-        table.add_row(Text(name), f"{metrics.num_masked:,}", *cells)
-    console.print(table)
-    if len(best) > COLUMNS_SHOWN:
-        console.print(
-            f"{len(best) - COLUMNS_SHOWN} columns with a smaller gain are in the report", highlight=False
-        )

@@ -45,7 +45,6 @@ class Metric:
     """Value for each matrix; None: computed from attack scores, not from predicted classes."""
     needs_benign: bool = False
     """Whether it exists only with a benign class."""
-    higher_is_better: bool = True
     hub_type: str | None = None
     """Name on model hubs; None: not in the header of the model card."""
     is_compared: bool = True
