@@ -6,7 +6,7 @@ from rich.console import Console
 
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import open_flows
-from wirebert.data.progress import TrackedFlows, progress_bar
+from wirebert.data.progress import progress_bar, reading_bar
 
 
 def test_blocks_pass_unchanged_and_a_terminal_sees_rows():
@@ -21,10 +21,11 @@ def test_nothing_is_written_where_there_is_no_terminal(capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")
 
 
-def test_watched_traffic_is_surveyed_like_any(tmp_path: Path):
+def test_traffic_is_profiled_alike_under_a_bar(tmp_path: Path):
     (tmp_path / "f.csv").write_text("dur,proto,label\n" + "1,tcp,benign\n2,udp,scan\n" * 20)
     flows = open_flows(tmp_path / "f.csv")
-    seen, watched = profile_table(flows), profile_table(TrackedFlows(flows))
+    seen = profile_table(flows)
+    watched = profile_table(flows, lambda invalid: reading_bar(flows.blocks(invalid)))
     assert (watched.num_rows, watched.label_counts, watched.columns) == (
         seen.num_rows,
         seen.label_counts,

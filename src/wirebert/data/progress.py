@@ -1,16 +1,12 @@
 """A progress bar on a terminal while files are read; nothing elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pyarrow as pa
 from rich.console import Console
 
 from wirebert.console import SafeConsole
-from wirebert.data.checks.profile import FlowSource
-from wirebert.data.schema.conversion import InvalidValues
-from wirebert.data.schema.schema import FlowSchema
 
 Block = TypeVar("Block")
 
@@ -53,25 +49,6 @@ def progress_bar(
             yield block
 
 
-@dataclass(frozen=True, slots=True)
-class TrackedFlows:
-    """A flow source that shows a progress bar while it is read."""
-
-    flows: FlowSource
-    console: Console | None = field(default=None, kw_only=True)
-
-    @property
-    def name(self) -> str:
-        """The name of the data in messages."""
-        return self.flows.name
-
-    @property
-    def schema(self) -> FlowSchema:
-        """The meaning of the columns."""
-        return self.flows.schema
-
-    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
-        """Typed tables in file order."""
-        return progress_bar(
-            self.flows.blocks(invalid), "reading", lambda block: block.num_rows, console=self.console
-        )
+def reading_bar(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, with a bar while they are read."""
+    return progress_bar(blocks, "reading", lambda block: block.num_rows)

@@ -22,7 +22,7 @@ from wirebert.data.findings import SEVERITIES, format_names
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
-from wirebert.data.progress import TrackedFlows
+from wirebert.data.progress import reading_bar
 
 WIDE: Final = 110
 """Columns of a terminal from which on the table of columns has room for notes."""
@@ -83,7 +83,7 @@ class Inspection:
 
 
 def _profile(flows: Flows) -> TableProfile:
-    return profile_table(TrackedFlows(flows))
+    return profile_table(flows, lambda invalid: reading_bar(flows.blocks(invalid)))
 
 
 def inspect_data(

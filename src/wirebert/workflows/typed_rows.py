@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,8 @@ from wirebert.cluster.profile import profile_by_shards
 from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.dialect import ContentDigest, Dialect
 from wirebert.data.flows import Flows
-from wirebert.data.progress import TrackedFlows
+from wirebert.data.progress import reading_bar
 from wirebert.data.schema.conversion import InvalidValues
-from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.typed_rows import FORMAT, TypedRowsWriter, free_bytes, read_index, read_typed_rows, restore
 from wirebert.encoding.store import one_at_a_time
 from wirebert.errors import RunError
@@ -65,10 +65,8 @@ def parse_once(
         folder = None if fingerprint is None else cache / f"{key}-{fingerprint[:32]}.rows"
         index = None if folder is None else read_index(folder)
         if folder is not None and index is not None and index[0] == fingerprint:
-            saved = _SavedRows(flows.name, flows.schema, folder, index[1])
-            return ParsedFlows(
-                replace(flows, typed_rows=folder), profile_table(TrackedFlows(saved)), index[0]
-            )
+            profile = profile_table(flows, partial(_saved_rows, folder, index[1]))
+            return ParsedFlows(replace(flows, typed_rows=folder), profile, index[0])
         return _parse(flows, cache, key, executor)
 
 
@@ -78,7 +76,7 @@ def _parse(flows: Flows, cache: Path, key: str, executor: Executor | None) -> Pa
     try:
         with TypedRowsWriter(cache.absolute() / f".{key}.partial") as writer:
             if executor is None:
-                profile = profile_table(TrackedFlows(_RecordedRows(flows, writer, content)))
+                profile = profile_table(flows, partial(_recorded_rows, flows, writer, content))
             else:
                 profile = profile_by_shards(flows, executor, writer=writer)
             fingerprint = flows.fingerprint() if content is None else content.hexdigest()
@@ -121,38 +119,16 @@ def _reading_key(flows: Flows) -> str:
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class _RecordedRows:
+def _recorded_rows(
+    flows: Flows, writer: TypedRowsWriter, content: ContentDigest | None, invalid: InvalidValues
+) -> Iterator[pa.Table]:
     """Parses, hashes and writes files as typed rows in one pass."""
-
-    flows: Flows
-    writer: TypedRowsWriter
-    content: ContentDigest | None
-
-    @property
-    def name(self) -> str:
-        return self.flows.name
-
-    @property
-    def schema(self) -> FlowSchema:
-        return self.flows.schema
-
-    def blocks(self, invalid_values: InvalidValues | None = None) -> Iterator[pa.Table]:
-        for block in self.flows.blocks(invalid_values, content=self.content):
-            self.writer.write(block)
-            yield block
+    for block in reading_bar(flows.blocks(invalid, content=content)):
+        writer.write(block)
+        yield block
 
 
-@dataclass(frozen=True, slots=True)
-class _SavedRows:
+def _saved_rows(folder: Path, account: InvalidValues, invalid: InvalidValues) -> Iterator[pa.Table]:
     """Typed rows of an earlier run, with its parse accounting."""
-
-    name: str
-    schema: FlowSchema
-    folder: Path
-    invalid_values: InvalidValues
-
-    def blocks(self, invalid_values: InvalidValues | None = None) -> Iterator[pa.Table]:
-        yield from read_typed_rows(self.folder)
-        if invalid_values is not None:
-            restore(invalid_values, self.invalid_values)
+    yield from reading_bar(read_typed_rows(folder))
+    restore(invalid, account)

@@ -8,7 +8,7 @@ Memory is bounded: 12 to 28 bytes per row (hashes and label), which beyond `KEPT
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol, final, runtime_checkable
 
@@ -223,10 +223,16 @@ class ProfileBuilder:
         )
 
 
-def profile_table(flows: FlowSource) -> TableProfile:
-    """The profile of all blocks, read once. An empty source gives a profile of no rows."""
+def profile_table(
+    flows: FlowSource, read: Callable[[InvalidValues], Iterable[pa.Table]] | None = None
+) -> TableProfile:
+    """The profile of all blocks, read once. An empty source gives a profile of no rows.
+
+    Args:
+        read: Gives the blocks in another way, and counts their invalid values; None: the source does.
+    """
     builder, invalid = ProfileBuilder(flows.schema), InvalidValues()
-    for block in flows.blocks(invalid):
+    for block in flows.blocks(invalid) if read is None else read(invalid):
         builder.add(block)
     return builder.result(flows.name, invalid)
 
