@@ -6,7 +6,7 @@ rejected rows + lines after the table + line breaks inside quoted values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -146,18 +146,7 @@ class ParseStats:
 
     def merge(self, other: "ParseStats", file: str = "") -> None:
         """Add the counts of `other`, which come from `file` if there are several."""
-        for name in (
-            "num_lines",
-            "num_before",
-            "num_rows",
-            "num_blank",
-            "num_comments",
-            "num_rejected",
-            "num_rejected_lines",
-            "num_footer",
-            "num_not_text",
-            "num_quoted",
-        ):
+        for name in (own.name for own in fields(self) if own.type is int):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for into, counts in (
             (self.num_odd, other.num_odd),

@@ -25,7 +25,7 @@ from wirebert.data.folders import (
     list_files,
     skipped_finding,
 )
-from wirebert.data.formats import flow_files, joined_columns, joined_files, shared_schema
+from wirebert.data.formats import flow_files, joined_columns, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.library import match_schema
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
@@ -330,7 +330,7 @@ def _open_parts(
         parts, recognised = infer_from_files(parts, name, config, opened)
     if schema is None:
         recognised = with_settings(config, recognised, parts[0])
-    joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
+    joined = [path for part in parts if part.source is not None for path in part.source.joined_files]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
     findings = tuple(dict.fromkeys(finding for part in parts for finding in part.match.findings))
     return Flows(

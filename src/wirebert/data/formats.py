@@ -96,11 +96,6 @@ def flow_files(paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if not any(is_joined(path, among) for is_joined in tests)]
 
 
-def joined_files(source: Source) -> tuple[Path, ...]:
-    """The other files that are read together with this one."""
-    return source.joined_files
-
-
 def shared_schema(sources: Sequence[Source | None], names: Sequence[str]) -> FlowSchema | None:
     """The canonical schema of files that all give canonical columns, `names` together; None for other files.
 

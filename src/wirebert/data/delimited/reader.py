@@ -34,6 +34,7 @@ from wirebert.data.dialect import (
     rewound,
 )
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, row_lines
+from wirebert.data.readers.lines import as_texts
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -307,11 +308,7 @@ def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], parse_stats:
             newlines_in_values=has_quotes,
             invalid_row_handler=note,
         ),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
-            null_values=[],
-            strings_can_be_null=False,
-        ),
+        convert_options=as_texts(columns),
     )
     if table.num_rows:
         parse_stats.go_on()

@@ -18,7 +18,7 @@ import pyarrow.csv as arrow_csv
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect
 from wirebert.data.readers.json_values import MAX_CELLS, MAX_FIELDS
-from wirebert.data.readers.lines import line_blocks
+from wirebert.data.readers.lines import as_texts, line_blocks
 from wirebert.errors import DataError
 from wirebert.shapes import Bool, Int32, Int64
 
@@ -221,11 +221,7 @@ def _parse_alike(
             column_names=names, block_size=sum(map(len, lines)) * 4 + len(lines) + 1
         ),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.dictionary(pa.int32(), pa.string())),
-            null_values=[],
-            strings_can_be_null=False,
-        ),
+        convert_options=as_texts(names),
     )
     pieces = [_Pieces.of(cast(pa.DictionaryArray, table[name].combine_chunks())) for name in names]
     is_odd = np.zeros(len(lines), bool)

@@ -114,11 +114,7 @@ def parse_delimited(
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter, quote_char=quote or False, invalid_row_handler=note_ragged
             ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
-                null_values=[],
-                strings_can_be_null=False,
-            ),
+            convert_options=as_texts(columns),
         )
     except pa.ArrowInvalid as error:
         raise DataError(
@@ -135,6 +131,15 @@ def parse_delimited(
     parse_stats.num_lines += table.num_rows + len(ragged)
     parse_stats.num_rows += table.num_rows
     return table.rename_columns(list(names))
+
+
+def as_texts(columns: Sequence[str]) -> arrow_csv.ConvertOptions:
+    """Every column as dictionary<int32, string>, not interpreted."""
+    return arrow_csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
+        null_values=[],
+        strings_can_be_null=False,
+    )
 
 
 def parse_json(
@@ -179,6 +184,22 @@ def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
     """
     line = head.removeprefix(UTF8_MARK).split(b"\n", 1)[0].decode("utf-8", "replace")
     return tuple(name.strip().strip('"') for name in line.split(delimiter))
+
+
+def without_summary(
+    blocks: Iterator[bytes], start: re.Pattern[bytes], parse_stats: ParseStats
+) -> Iterator[bytes]:
+    """The blocks before the summary of a log, whose lines are a footer."""
+    for block in blocks:
+        end = start.search(block)
+        if end is None:
+            yield block
+            continue
+        yield block[: end.start()]
+        for line in block[end.start() :].decode("utf-8", "replace").splitlines():
+            parse_stats.num_lines += 1
+            parse_stats.add_footer(parse_stats.num_lines, "summary of the log", line)
+        return
 
 
 def without_first_line(blocks: Iterator[bytes], parse_stats: ParseStats) -> Iterator[bytes]:

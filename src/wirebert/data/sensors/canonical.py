@@ -9,10 +9,10 @@ Values are normalised here too: one spelling for protocols and services, one clo
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from wirebert.data.arrow_columns import change_texts
 from wirebert.data.schema.library import known_schemas
 from wirebert.data.schema.schema import Column, FlowSchema
+from wirebert.serialization import from_builtins
 
 ETHERNET_HEADER_BYTES = 14
 """Bytes before each IP packet in a capture on Ethernet."""
@@ -34,7 +35,7 @@ class SensorTable:
     """The name of the format for people."""
     columns: Mapping[str, str]
     """Canonical column -> column of the format with the same values."""
-    remedy: str = ""
+    remedy: str = "give a log with rows"
     """What to do where a log has no flows."""
     own_columns: tuple[Column, ...] = ()
     """Columns that only this format has, or that have another meaning than the canonical column of that
@@ -71,24 +72,11 @@ def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
     >>> parse_sensor_table("toy", {"title": "Toy", "columns": {"src_ip": "from"}}).columns
     {'src_ip': 'from'}
     """
-    plain = cast(dict[str, Any], words)
-    own_columns = FlowSchema.from_dict({"name": name, "columns": plain["own"]}) if "own" in plain else None
-    return SensorTable(
-        name=name,
-        title=plain["title"],
-        columns=plain["columns"],
-        remedy=plain.get("remedy", "give a log with rows"),
-        own_columns=own_columns.columns if own_columns else (),
-        services=plain.get("services", {}),
-        values=plain.get("values", {}),
-        states=plain.get("states", {}),
-        joined=plain.get("joined", {}),
-        frames=plain.get("frames", {}),
-        labels={label: tuple(names) for label, names in plain.get("labels", {}).items()},
-        only_where=plain.get("only_where", {}),
-        history=plain.get("history", {}),
-        max_gap_s=plain.get("pairing", {}).get("max_gap_s", 0.0),
-    )
+    table = from_builtins(SensorTable, {**words, "name": name})
+    if "own" not in words:
+        return table
+    own = FlowSchema.from_dict({"name": name, "columns": words["own"]})
+    return replace(table, own_columns=own.columns)
 
 
 @cache

@@ -15,12 +15,19 @@ import pyarrow.compute as pc
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import epoch_texts, epoch_us, to_integers, to_texts
 from wirebert.data.dialect import Compression
-from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.hashing import mix
+from wirebert.data.readers.lines import (
+    header_names,
+    line_blocks,
+    parse_delimited,
+    without_first_line,
+    without_summary,
+)
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import flow_schema, protocol_names, sensor_table
 from wirebert.data.sensors.side_table import text_keys
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
-from wirebert.shapes import Bool, Float64, Int64, UInt8, UInt64
+from wirebert.shapes import Bool, Float64, Int64, UInt8
 
 NFDUMP_REQUIRED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
 NEW_NAMES = {
@@ -99,17 +106,10 @@ class NfdumpFlows:
     def _records(self, block_bytes: int, parse_stats: ParseStats) -> Iterator[pa.Table]:
         """Rows of the file, without the summary at its end."""
         lines = line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats)
-        for block in without_first_line(lines, parse_stats):
-            end = SUMMARY.search(block)
-            text = block[: end.start()] if end else block
+        for text in without_summary(without_first_line(lines, parse_stats), SUMMARY, parse_stats):
             yield parse_delimited(
                 text, self.fields, ",", quote=None, where=self.where, parse_stats=parse_stats
             )
-            if end:
-                for line in block[end.start() :].decode("utf-8", "replace").splitlines():
-                    parse_stats.num_lines += 1
-                    parse_stats.add_footer(parse_stats.num_lines, "summary of the log", line)
-                return
 
 
 def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpFlows | None:
@@ -178,8 +178,8 @@ def _plain_records(rows: pa.Table) -> pa.Table:
     protocols = protocol_names(rows["pr"])
     ends = [to_texts(rows[name]) for name in ("sa", "sp", "da", "dp")]
     # Both ends are hashed separately, so that the two directions of a flow have each other's keys.
-    left = _mixed(text_keys(ends[0]), text_keys(ends[1]))
-    right = _mixed(text_keys(ends[2]), text_keys(ends[3]))
+    left = mix(text_keys(ends[0]) ^ mix(text_keys(ends[1])))
+    right = mix(text_keys(ends[2]) ^ mix(text_keys(ends[3])))
     kind = text_keys(protocols)
     start_us = epoch_us(rows["ts"])
     length_us = pa.array(np.round(_seconds(rows["td"]) * _MICRO).astype(np.int64))
@@ -200,8 +200,8 @@ def _plain_records(rows: pa.Table) -> pa.Table:
                 else np.zeros(rows.num_rows, np.uint8)
             ),
             **{name: pc.coalesce(column, pa.scalar(0)) for name, column in {**sent, **answered}.items()},
-            "forward": pa.array(_mixed(_mixed(left, right), kind)),
-            "backward": pa.array(_mixed(_mixed(right, left), kind)),
+            "forward": pa.array(mix(left ^ mix(right)) ^ kind),
+            "backward": pa.array(mix(right ^ mix(left)) ^ kind),
         }
     )
 
@@ -286,10 +286,3 @@ def _seconds(column: pa.ChunkedArray) -> Float64[np.ndarray, " records"]:
     is_number = pc.match_substring_regex(texts, r"^[0-9]+(\.[0-9]+)?$")
     numbers = pc.if_else(is_number, texts, "0").cast(pa.float64())
     return numbers.to_numpy(zero_copy_only=False)
-
-
-def _mixed(
-    a: UInt64[np.ndarray, " records"], b: UInt64[np.ndarray, " records"]
-) -> UInt64[np.ndarray, " records"]:
-    """A key of an ordered pair of keys."""
-    return (a ^ (b >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Compression
-from wirebert.data.readers.lines import line_blocks, parse_delimited, without_first_line
+from wirebert.data.readers.lines import line_blocks, parse_delimited, without_first_line, without_summary
 
 if TYPE_CHECKING:
     from wirebert.data.schema.schema import FlowSchema
@@ -50,17 +50,10 @@ class NfdumpText:
         """Blocks of records in file order; the summary is a footer."""
         stats = parse_stats or ParseStats()
         lines = line_blocks(self.path, self.compression, block_bytes, self.where, stats)
-        for block in without_first_line(lines, stats):
-            end = END.search(block)
-            text = block[: end.start()] if end else block
+        for text in without_summary(without_first_line(lines, stats), END, stats):
             for pattern, written in _STEPS:
                 text = pattern.sub(written, text)
             yield parse_delimited(text, self.names, ",", quote=None, where=self.where, parse_stats=stats)
-            if end:
-                for line in block[end.start() :].decode("utf-8", "replace").splitlines():
-                    stats.num_lines += 1
-                    stats.add_footer(stats.num_lines, "summary of the log", line)
-                return
 
 
 def open_nfdump_text(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpText | None:

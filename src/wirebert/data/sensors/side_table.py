@@ -9,12 +9,9 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
+from wirebert.data.hashing import text_hashes
 from wirebert.files import path_of, unnamed_file
 from wirebert.shapes import Bool, Int64, UInt64
-
-KEY_BYTES = 24
-"""Only the first bytes of a key count: a Zeek uid has 18."""
-_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,25 +70,10 @@ class SideTableBuilder:
 
 
 def text_keys(texts: pa.Array) -> UInt64[np.ndarray, " records"]:
-    """A 64-bit key for each text, by its first 24 bytes; equal texts have equal keys, null equals empty text.
+    """A 64-bit key for each text; equal texts have equal keys, null equals empty text.
 
     >>> keys = text_keys(pa.array(["C6ce9q3", "C6ce9q4", "C6ce9q3"]))
     >>> bool(keys[0] == keys[2]), bool(keys[0] == keys[1])
     (True, False)
     """
-    array = texts.cast(pa.large_string()).fill_null("")
-    _, offset_buffer, data_buffer = array.buffers()
-    if len(array) == 0:
-        return np.empty(0, np.uint64)
-    assert offset_buffer is not None, "an array of texts that has rows has offsets"
-    offsets = np.frombuffer(memoryview(offset_buffer), np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(memoryview(data_buffer or b""), np.uint8)
-    positions = np.arange(KEY_BYTES)
-    at = offsets[:-1, None] + positions
-    is_inside = positions < np.diff(offsets)[:, None]
-    padded = np.append(data, np.uint8(0))
-    characters = np.where(is_inside, padded[at.clip(max=len(data))], 0).astype(np.uint8)
-    words = characters.view(np.uint64)
-    mixed = (words ^ (words >> np.uint64(29))) * _MULTIPLIERS
-    total = mixed.sum(axis=1, dtype=np.uint64)
-    return (total ^ (total >> np.uint64(32))) * _MULTIPLIERS[0]
+    return text_hashes(texts.fill_null(""))
