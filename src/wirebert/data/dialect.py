@@ -148,21 +148,16 @@ class ContentDigest:
             file.drain()
 
 
-class HashingReader(io.RawIOBase):
+class HashingReader(io.FileIO):
     """A file read forwards, each byte of which is added to a digest."""
 
     def __init__(self, path: Path, update: Callable[[bytes], None]) -> None:
-        super().__init__()
-        self._file = path.open("rb")
+        super().__init__(path)
         self._update = update
 
-    def readable(self) -> bool:
-        """True: reading is all it is for."""
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """The next bytes."""
-        data = self._file.read(size)
+        data = super().read(size)
         self._update(data)
         return data
 
@@ -170,11 +165,6 @@ class HashingReader(io.RawIOBase):
         """Read the rest: what follows compressed data or the last row belongs to the content too."""
         while self.read(1 << 20):
             pass
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
 
 
 class XzReader(io.RawIOBase):

@@ -123,29 +123,19 @@ class StandardInput:
                 self._changed.wait_for(lambda: self.is_complete)
 
 
-class ArrivingBytes(io.RawIOBase):
+class ArrivingBytes(io.FileIO):
     """The bytes of a `StandardInput` from its beginning; at their end, reading waits for more."""
 
     def __init__(self, arriving: StandardInput) -> None:
-        super().__init__()
+        super().__init__(arriving.path)
         self._arriving = arriving
-        self._file = arriving.path.open("rb")
 
-    def readable(self) -> bool:
-        """True: reading is all it is for."""
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """The next bytes, as many as there are."""
-        position = self._file.tell()
-        self._arriving.wait(position, size)
+        position, wanted = self.tell(), -1 if size is None else size
+        self._arriving.wait(position, wanted)
         left = self._arriving.size - position
-        return self._file.read(left if size < 0 else min(size, left)) if left > 0 else b""
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
+        return super().read(left if wanted < 0 else min(wanted, left)) if left > 0 else b""
 
 
 def arriving(path: Path) -> StandardInput | None:
