@@ -99,8 +99,4 @@ def fit_lightgbm(task: Task, params: Params, seed: int) -> Predict:
         valid_sets=[stop] if has_stop else [],
         callbacks=[lightgbm.early_stopping(BOOSTING_PATIENCE, verbose=False)] if has_stop else [],
     )
-
-    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        return np.asarray(cast(object, model.predict(rows.numbers)), dtype=np.float64)
-
-    return predict
+    return lambda rows: np.asarray(cast(object, model.predict(rows.numbers)), dtype=np.float64)

@@ -108,11 +108,7 @@ def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
     )
     stop = {"X_val": task.stop.numbers, "y_val": task.stop_ids} if has_stop else {}
     model.fit(numbers, task.train_ids, **stop)
-
-    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        return np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
-
-    return predict
+    return lambda rows: np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
 
 
 def fit_forest(task: Task, params: Params, seed: int) -> Predict:
@@ -128,11 +124,7 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
         n_jobs=-1,
     ).fit(task.train.numbers, task.train_ids)
     model.set_params(n_jobs=1)  # threads would add the trees in any order, which changes the last bits
-
-    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        return np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
-
-    return predict
+    return lambda rows: np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
 
 
 def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
@@ -146,11 +138,7 @@ def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
     # Convergence is not awaited: the loss hardly changes any more.
     with known("lbfgs failed to converge"):
         model.fit(prepare(task.train), task.train_ids)
-
-    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        return np.asarray(model.predict_proba(prepare(rows)), dtype=np.float64)
-
-    return predict
+    return lambda rows: np.asarray(model.predict_proba(prepare(rows)), dtype=np.float64)
 
 
 def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
@@ -188,15 +176,12 @@ def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
 
 def _narrowed(task: Task, kept: Bool[np.ndarray, " columns"], present: Int64[np.ndarray, " present"]) -> Task:
     """The task on these columns and classes; rows of other classes are not used for early stopping."""
-    stops = np.isin(task.stop_ids, present)
-    stop = Rows(
-        task.stop.numbers[stops][:, kept],
-        None if task.stop.texts is None else [task.stop.texts[row] for row in np.flatnonzero(stops)],
-    )
+    stops = np.flatnonzero(np.isin(task.stop_ids, present))
+    stop = task.stop.take(stops)
     return Task(
         train=Rows(task.train.numbers[:, kept], task.train.texts),
         train_ids=np.searchsorted(present, task.train_ids),
-        stop=stop,
+        stop=Rows(stop.numbers[:, kept], stop.texts),
         stop_ids=np.searchsorted(present, task.stop_ids[stops]),
         is_categorical=task.is_categorical[kept],
         num_classes=len(present),
@@ -204,10 +189,7 @@ def _narrowed(task: Task, kept: Bool[np.ndarray, " columns"], present: Int64[np.
 
 
 def _constant(class_id: int, num_classes: int) -> Predict:
-    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        return np.tile(np.eye(num_classes)[class_id], (len(rows), 1))
-
-    return predict
+    return lambda rows: np.tile(np.eye(num_classes)[class_id], (len(rows), 1))
 
 
 def _fit_tabm(task: Task, params: Params, seed: int) -> Predict:

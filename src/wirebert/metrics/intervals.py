@@ -62,12 +62,11 @@ def bootstrap(
             every third resample.
     """
     rows_rng, clusters_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-    tails = [(1 - level) / 2, (1 + level) / 2]
     no_cluster = np.full(len(true_ids), ALONE, dtype=np.int64)
     cells = _Cells.count(true_ids, predicted_ids, no_cluster, len(labels))
     resampled, classes = _resampled_metrics(cells, benign, num_resamples, rows_rng)
     per_class = {
-        label: {name: _interval(classes[name][:, position], tails) for name in _CLASS_METRICS}
+        label: {name: percentile_interval(classes[name][:, position], level) for name in _CLASS_METRICS}
         for position, label in enumerate(labels)
     }
     by_cluster, num_clusters = None, 0
@@ -77,12 +76,12 @@ def bootstrap(
         # A single cluster has only one resample: an interval of width zero would mislead.
         if num_clusters > 1:
             drawn, _ = _resampled_metrics(cells, benign, num_resamples, clusters_rng)
-            by_cluster = {name: _interval(values, tails) for name, values in drawn.items()}
+            by_cluster = {name: percentile_interval(values, level) for name, values in drawn.items()}
     return Intervals(
         level=level,
         num_resamples=num_resamples,
         seed=seed,
-        rows={name: _interval(values, tails) for name, values in resampled.items()},
+        rows={name: percentile_interval(values, level) for name, values in resampled.items()},
         per_class=per_class,
         clusters=by_cluster,
         num_clusters=num_clusters,
@@ -152,6 +151,7 @@ def _resampled_metrics(
     )
 
 
-def _interval(values: Float64[np.ndarray, " resamples"], tails: list[float]) -> Interval:
-    low, high = np.quantile(values, tails)
+def percentile_interval(values: Float64[np.ndarray, " resamples"], level: float = 0.95) -> Interval:
+    """The middle `level` of the values."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

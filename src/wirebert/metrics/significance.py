@@ -123,12 +123,6 @@ def resample(
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
 
 
-def percentile_interval(values: Float64[np.ndarray, " resamples"], level: float = 0.95) -> Interval:
-    """The middle `level` of the values."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def bootstrap_p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
     """Two-sided p-value of no difference: twice the fraction of resamples on the rarer side of 0, never 0.
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from wirebert.metrics.intervals import Interval
+from wirebert.metrics.intervals import Interval, percentile_interval
 from wirebert.metrics.significance import (
     DifferenceInterval,
     LabelledRows,
@@ -18,7 +18,6 @@ from wirebert.metrics.significance import (
     f1_of,
     holm,
     paired_metrics,
-    percentile_interval,
     permutation_p_value,
     resample,
     seed_interval,
