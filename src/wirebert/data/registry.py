@@ -14,6 +14,7 @@ import pyarrow as pa
 from wirebert.data.dialect import Compression, compression_of, open_bytes, reason_of
 from wirebert.data.schema.schema import missing_name
 from wirebert.errors import DataError
+from wirebert.serialization import from_builtins
 
 Role = Literal["train", "test", "all", "sample"]
 CHUNK_BYTES = 1 << 20
@@ -111,12 +112,8 @@ class Checked:
 def known_datasets() -> Mapping[str, DataSet]:
     """The data sets that wirebert knows, by name."""
     text = resources.files("wirebert.data").joinpath("registry.toml").read_text(encoding="utf-8")
-    data_sets: dict[str, DataSet] = {}
-    for plain in tomllib.loads(text)["datasets"]:
-        files = tuple(DataFile(**file) for file in plain.pop("files", []))
-        citation = Citation(**plain.pop("citation"))
-        data_sets[plain["name"]] = DataSet(**plain, citation=citation, files=files)
-    return data_sets
+    data_sets = [from_builtins(DataSet, plain) for plain in tomllib.loads(text)["datasets"]]
+    return {data_set.name: data_set for data_set in data_sets}
 
 
 def bibtex(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, cast
@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple, cast
 import pyarrow as pa
 from pyarrow import ipc
 
-from wirebert.data.accounting import ParseStats, RejectedRow
-from wirebert.data.schema.conversion import InvalidValue, InvalidValues
+from wirebert.data.arrow_columns import combine_chunks
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, read_json_file, write_atomic
 
@@ -70,7 +70,7 @@ class TypedRowsWriter:
             options = ipc.IpcWriteOptions(compression=COMPRESSION)
             self._writer = ipc.new_stream(self._file, block.schema, options=options)
             self._schema = block.schema
-        arrays = [_whole(column) for column in block.columns]
+        arrays = [combine_chunks(column) for column in block.columns]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=block.schema))
         self._num_rows += block.num_rows
         if self._num_rows - self._end[1] >= PIECE_ROWS:
@@ -123,7 +123,7 @@ class TypedRowsWriter:
             "num_rows": self._num_rows,
             "num_bytes": num_bytes,
             "pieces": self._pieces,
-            "invalid_values": asdict(invalid_values),
+            "invalid_values": invalid_values.to_dict(),
         }
         write_atomic(self._partial / INDEX, json.dumps(index))
         fsync_path(self._partial / ROWS)
@@ -138,12 +138,6 @@ class TypedRowsWriter:
         if not self._file.closed:
             self._file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """The column as one array; a table may have several chunks in a column."""
-    chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
-    return cast(pa.Array, column.chunk(0)) if column.num_chunks == 1 else pa.concat_arrays(chunks)
 
 
 def read_pieces(folder: Path) -> tuple[TypedPiece, ...]:
@@ -181,18 +175,9 @@ def read_index(folder: Path) -> tuple[str, InvalidValues] | None:
         size = (folder / ROWS).stat().st_size
         if (index["format"], index["num_bytes"]) != (FORMAT, size):
             return None
-        return str(index["fingerprint"]), _invalid_values(index["invalid_values"])
+        return str(index["fingerprint"]), InvalidValues.from_dict(index["invalid_values"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _invalid_values(plain: dict[str, Any]) -> InvalidValues:
-    lines = plain["lines"]
-    for name in ("examples", "footer"):
-        lines[name] = [RejectedRow(**row) for row in lines[name]]
-    examples = {name: [InvalidValue(**row) for row in rows] for name, rows in plain["examples"].items()}
-    account: dict[str, Any] = {**plain, "examples": examples, "lines": ParseStats(**lines)}
-    return InvalidValues(**account)
 
 
 def restore(into: InvalidValues, saved: InvalidValues) -> None:

@@ -9,14 +9,14 @@ Each distinct value is converted once: a column of a million rows and three prot
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import combine_chunks, dictionary_encode
 from wirebert.data.schema.quantities import NUMBER_PATTERN, quantity
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.data.times import plain_times, time_unit
@@ -161,7 +161,7 @@ def convert(
     found = dict(zip(block.column_names, block.columns, strict=True))  # by name each takes linear time
     columns = [column for column in schema.columns if column.name in found]
     invalid.num_rows += block.num_rows
-    raw = {column.name: _whole(found[column.name]) for column in columns}
+    raw = {column.name: combine_chunks(found[column.name]) for column in columns}
     if decimal_comma:
         raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
     arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
@@ -172,7 +172,7 @@ def convert(
 
 def as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Any column as plain text, stripped; whole numbers without a fraction, so 1.0 is "1"; NaN is null."""
-    encoded = _dictionary(_whole(column))
+    encoded = _dictionary(combine_chunks(column))
     return encoded.dictionary.take(encoded.indices)
 
 
@@ -184,7 +184,7 @@ def with_points(sample: pa.Table) -> pa.Table:
     """
     columns: dict[str, pa.ChunkedArray | pa.Array] = {}
     for name in sample.column_names:
-        texts = _whole(sample[name])
+        texts = combine_chunks(sample[name])
         present = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(DEFAULT_NULL_VALUES))))
         numbers = pc.sum(pc.match_substring_regex(present, WITH_COMMA).cast(pa.int64())).as_py() or 0
         columns[name] = _point(texts) if numbers >= 0.99 * len(present) else texts
@@ -213,15 +213,6 @@ def _point(array: pa.Array) -> pa.Array:
         pc.replace_substring(array, ",", ".", max_replacements=1),
         array,
     )
-
-
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    if column.num_chunks == 1:
-        return cast(pa.Array, column.chunk(0))
-    chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
-    return pa.concat_arrays(chunks)
 
 
 def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, first_row: int) -> pa.Array:
@@ -259,10 +250,7 @@ def _count_markers(
     encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, invalid: InvalidValues
 ) -> None:
     """Count the markers of missing values."""
-    counts = _row_counts(encoded)
-    chosen = np.flatnonzero(is_marker.to_numpy(zero_copy_only=False))
-    texts = encoded.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
-    markers = {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count}
+    markers = _rows_per_text(encoded, is_marker)
     if markers:
         invalid.count_texts(invalid.markers, column.name, markers)
 
@@ -272,16 +260,16 @@ def _count_padded(array: pa.DictionaryArray, column: Column, invalid: InvalidVal
     if column.kind.is_numeric or column.kind is ColumnKind.TEXT:
         return
     is_padded = pc.match_substring_regex(array.dictionary, r"^\s+\S|\S\s+$")
-    if not pc.any(is_padded).as_py():
-        return
-    counts = _row_counts(array)
-    chosen = np.flatnonzero(is_padded.fill_null(False).to_numpy(zero_copy_only=False))
-    texts = array.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
-    invalid.count_texts(
-        invalid.padded,
-        column.name,
-        {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count},
-    )
+    if pc.any(is_padded).as_py():
+        invalid.count_texts(invalid.padded, column.name, _rows_per_text(array, is_padded))
+
+
+def _rows_per_text(encoded: pa.DictionaryArray, is_counted: pa.Array) -> dict[str, int]:
+    """Rows of each of these texts of the dictionary, without those that no row has."""
+    counts = _row_counts(encoded)
+    chosen = np.flatnonzero(is_counted.fill_null(False).to_numpy(zero_copy_only=False))
+    texts = encoded.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
+    return {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count}
 
 
 def _row_counts(encoded: pa.DictionaryArray) -> Int64[np.ndarray, " values"]:

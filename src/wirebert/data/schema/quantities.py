@@ -1,7 +1,6 @@
 """Numbers in other notations: `1.9 M`, `4.2 KiB`, `1,234`, `14.5 %`, `0x2e`, `00:00:30`."""
 
 import re
-from collections.abc import Mapping
 from typing import Literal
 
 from wirebert.data.schema.spellings import UNIT_SECONDS
@@ -59,18 +58,18 @@ def quantity(text: str, unit: str = "") -> tuple[float, What] | None:
     number, words = float(match[1].replace(",", "")), match[2]
     if words in _SECONDS:
         return number * _SECONDS[words] / per_second, "time"
-    scale = _scale(words, _SCALES)
+    scale = _scale(words)
     # 4.1 times 1000 is not a whole number to a computer.
     return None if scale is None else (round(number * scale, 6), "amount")
 
 
-def _scale(words: str, scales: Mapping[str, float]) -> float | None:
+def _scale(words: str) -> float | None:
     """The factor of `k`, `MB`, `KiB`, `Mbit/s`, `%`; None for other words.
 
     The longest prefix decides, so that `b` alone is a byte or a bit and `Mb` is a million.
     """
     for length in (2, 1, 0):
         prefix, rest = words[:length], words[length:]
-        if prefix in scales and len(prefix) == length and _COUNTED.fullmatch(rest):
-            return scales[prefix]
+        if prefix in _SCALES and len(prefix) == length and _COUNTED.fullmatch(rest):
+            return _SCALES[prefix]
     return None

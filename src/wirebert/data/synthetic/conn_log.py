@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.arrow_columns import epoch_texts, epoch_us
+from wirebert.data.synthetic.text import joined_lines
 from wirebert.shapes import Float64
 
 CONN_LOG_FIELDS: Mapping[str, str] = {
@@ -128,9 +129,7 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
 
 def _lines(table: pa.Table, generator: np.random.Generator) -> bytes:
     fields = [pc.fill_null(column, "-") for column in conn_columns(table, generator).values()]
-    lines = pc.binary_join_element_wise(*fields, "\t")
-    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
-    return joined[0].as_buffer().to_pybytes() + b"\n"
+    return joined_lines(fields, "\t")
 
 
 def _numbers(column: pa.Array) -> Float64[np.ndarray, " flows"]:

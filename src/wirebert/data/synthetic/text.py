@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.shapes import Bool
+from wirebert.data.arrow_columns import combine_chunks
+from wirebert.shapes import Bool, UInt8
 
 TextGrammar = Callable[[np.random.Generator, int], pa.Array]
 """Makes a number of texts of one form."""
@@ -33,9 +34,23 @@ def number(generator: np.random.Generator, count: int, low: int, high: int) -> p
 
 def hexadecimal(generator: np.random.Generator, count: int) -> pa.Array:
     """Eight hexadecimal digits for each row."""
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)[generator.integers(0, 16, (count, 8))]
-    offsets = np.arange(0, 8 * count + 1, 8, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(digits.tobytes()))
+    return of_letters(np.frombuffer(b"0123456789abcdef", np.uint8)[generator.integers(0, 16, (count, 8))])
+
+
+def of_letters(letters: UInt8[np.ndarray, "texts letters"]) -> pa.Array:
+    """Texts of equal length from their bytes."""
+    count, width = letters.shape
+    offsets = np.arange(0, width * count + 1, width, dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(letters.tobytes())
+    )
+
+
+def joined_lines(fields: Sequence[pa.Array | pa.ChunkedArray], mark: str) -> bytes:
+    """Lines of fields with a mark between them, as the text of a whole table."""
+    lines = combine_chunks(pc.binary_join_element_wise(*fields, mark))
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
+    return joined[0].as_buffer().to_pybytes() + b"\n"
 
 
 def join(*parts: pa.Array | str) -> pa.Array:

@@ -20,6 +20,7 @@ from wirebert.data.synthetic.attacks import ATTACK_CALLS, ATTACKS
 from wirebert.data.synthetic.benign import BENIGN, BENIGN_CALLS
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.stealthy import STEALTHY_ATTACKS
+from wirebert.data.synthetic.text import joined_lines, of_letters
 from wirebert.data.synthetic.wire import Scene
 
 FLOWS_PER_BLOCK = 8_000
@@ -67,7 +68,7 @@ def write_csv(path: str | Path, num_rows: int, seed: int, *, stealthy: bool = Fa
         for index, table in enumerate(generate(num_rows, seed, stealthy=stealthy)):
             if index == 0:
                 file.write((",".join(table.column_names) + "\n").encode())
-            file.write(_csv_lines(table))
+            file.write(joined_lines([_csv_fields(column) for column in table.combine_chunks().columns], ","))
 
 
 def _block(network: Network, block_index: int, *, stealthy: bool) -> pa.Table:
@@ -113,20 +114,7 @@ def as_sensed(scene: Scene, flows: pa.Table) -> pa.Table:
 def _uids(generator: np.random.Generator, count: int) -> pa.Array:
     letters = _UID_LETTERS[generator.integers(0, len(_UID_LETTERS), (count, 18), np.uint8)]
     letters[:, 0] = ord("C")
-    offsets = np.arange(0, 18 * count + 1, 18, dtype=np.int32)
-    return pa.StringArray.from_buffers(
-        count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(letters.tobytes())
-    )
-
-
-def _csv_lines(table: pa.Table) -> bytes:
-    fields = [_csv_fields(column) for column in table.combine_chunks().columns]
-    lines = pc.binary_join_element_wise(*fields, ",").combine_chunks()
-    # The lines as one list, joined once more: the text of the whole table.
-    return (
-        pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")[0].as_buffer().to_pybytes()
-        + b"\n"
-    )
+    return of_letters(letters)
 
 
 def _csv_fields(column: pa.ChunkedArray) -> pa.ChunkedArray:
