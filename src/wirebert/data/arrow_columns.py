@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Int64
 
 _STAMP = "%Y-%m-%dT%H:%M:%S"
 _TIME = (
@@ -32,6 +33,20 @@ def dictionary_encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
     """The column as one dictionary array."""
     array = combine_chunks(column)
     return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+
+
+def distinct_values(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, Int64[np.ndarray, " rows"]]:
+    """The distinct values of a column, and each row's index among them: one after the last for null.
+
+    >>> values, rows = distinct_values(pa.array(["tcp", None, "udp", "tcp"]))
+    >>> values.to_pylist(), rows
+    (['tcp', 'udp'], array([0, 2, 1, 0]))
+    """
+    encoded = dictionary_encode(column)
+    indices = (
+        encoded.indices.fill_null(len(encoded.dictionary)) if encoded.indices.null_count else encoded.indices
+    )
+    return encoded.dictionary, indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:

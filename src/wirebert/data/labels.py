@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.config import DataConfig
+from wirebert.data.findings import format_names
 from wirebert.data.schema.label_names import ANY_LABEL, benign_names, fold_label, means_benign
 from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
@@ -138,8 +139,8 @@ class ClassMap:
             return own
         if own.benign is None or not (known or found):
             raise DataError(
-                f"{where}: expected labels of the model's classes ({_names(list(self.classes))}), found "
-                f"{_names(sorted(labels))}; say what they mean with --benign LABEL or --map LABEL=CLASS"
+                f"{where}: expected labels of the model's classes ({format_names(self.classes)}), found "
+                f"{format_names(sorted(labels))}; say what they mean with --benign LABEL or --map LABEL=CLASS"
             )
         benign_labels = [label for label in labels if own.class_of_label(label) == own.benign]
         dropped = [label for label in labels if own.class_of_label(label) == DROPPED]
@@ -155,14 +156,8 @@ class ClassMap:
 
     def encode(self, labels: pa.ChunkedArray | pa.Array) -> Int64[np.ndarray, " rows"]:
         """Class ids of a label column: `UNLABELLED` for missing labels, `UNKNOWN_CLASS` for new classes."""
-        chunks = labels.chunks if isinstance(labels, pa.ChunkedArray) else [labels]
-        ids = [np.empty(0, np.int64)]
-        for chunk in chunks:
-            codes = dictionary_encode(chunk)
-            texts: list[str | None] = codes.dictionary.to_pylist()
-            index = codes.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
-            ids.append(self.encode_names(texts)[index])
-        return np.concatenate(ids)
+        distinct, rows = distinct_values(labels)
+        return self.encode_names(distinct.to_pylist())[rows]
 
     def encode_names(self, labels: Sequence[str | None]) -> Int64[np.ndarray, " names"]:
         """Class id by label code, with `UNLABELLED` as one more entry at the end, so that code -1 (no label)
@@ -265,7 +260,7 @@ def fit_classes(
     if config.rare_classes == "refuse":
         raise DataError(
             f"column {schema.label!r}: expected at least {config.min_class_rows} rows in every class, found "
-            f"fewer in {_names(rare)}; add rows, or set data.rare_classes=merge"
+            f"fewer in {format_names(rare)}; add rows, or set data.rare_classes=merge"
         )
     merged = {label: MERGED_CLASS for label in counts if classes.class_of_label(label) in rare}
     label_map = {label: classes.class_of_label(label) for label in counts} | merged
@@ -323,8 +318,8 @@ def _check_all_mapped(schema: FlowSchema, labels: list[str]) -> None:
     if unmapped:
         raise DataError(
             f"schema {schema.name!r}, column {schema.label!r}: expected the labels of its label map, found "
-            f"{_names(unmapped)}; add them to the label map of the schema or with --map LABEL=CLASS, or "
-            "remove the map so that every label is its own class"
+            f"{format_names(unmapped)}; add them to the label map of the schema or with --map LABEL=CLASS, "
+            "or remove the map so that every label is its own class"
         )
 
 
@@ -348,7 +343,7 @@ def _check_two_classes(schema: FlowSchema, names: list[str]) -> None:
     if len(names) == 1:
         raise DataError(
             f"column {schema.label!r}: expected at least two classes in the training data, found only "
-            f"{_names(names)}; add rows of another class, or name another label column with --label"
+            f"{format_names(names)}; add rows of another class, or name another label column with --label"
         )
 
 
@@ -360,11 +355,6 @@ def _benign_class(schema: FlowSchema, rows: Mapping[str, int]) -> str | None:
                 return named
         raise DataError(
             f"column {schema.label!r}: expected the benign class {schema.benign!r} in the training data, "
-            f"found {_names(list(rows))}; name the benign class with --benign"
+            f"found {format_names(list(rows))}; name the benign class with --benign"
         )
     return max(benign_names(rows), key=rows.__getitem__, default=None)
-
-
-def _names(names: list[str], limit: int = 5) -> str:
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import combine_chunks, distinct_values
 from wirebert.data.checks.equal_rows import is_among
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
@@ -287,9 +287,9 @@ def column_groups(flows: FlowSource, name: str) -> Int64[np.ndarray, " rows"]:
     codes: dict[object, int] = {}
     groups = [np.empty(0, np.int64)]
     for values in _column(flows, name):
-        encoded = dictionary_encode(values)
-        ids = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
-        groups.append(np.array(ids)[encoded.indices.fill_null(len(ids) - 1).to_numpy()])
+        distinct, rows = distinct_values(values)
+        ids = [codes.setdefault(value, len(codes)) for value in [*distinct.to_pylist(), None]]
+        groups.append(np.array(ids)[rows])
     return np.concatenate(groups)
 
 
@@ -297,7 +297,7 @@ def _column(flows: FlowSource, name: str) -> Iterator[pa.Array]:
     for block in flows.blocks():
         if name not in block.column_names:
             raise SchemaError(f"{flows.name}: {missing_name('column', name, block.column_names)}")
-        yield block.column(name).unify_dictionaries().combine_chunks()
+        yield combine_chunks(block.column(name))
 
 
 def _time_column(schema: FlowSchema) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import dictionary_encode, epoch_texts, epoch_us
+from wirebert.data.arrow_columns import distinct_values, epoch_texts, epoch_us
 from wirebert.data.schema.spellings import UNIT_SECONDS
 from wirebert.shapes import Bool, Float64, Int64
 
@@ -49,8 +49,7 @@ def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows
     >>> seconds_of(pa.array(["1/2/1970 0:00", "1/13/1970 0:00"])) / 86_400
     array([ 1., 12.])
     """
-    encoded = dictionary_encode(column)
-    values = encoded.dictionary
+    values, rows = distinct_values(column)
     if pa.types.is_string(values.type):
         texts = pc.utf8_trim_whitespace(values)
         distinct = _plain_seconds(texts)
@@ -59,8 +58,7 @@ def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows
             distinct[rest] = _date_seconds(_dates(texts.take(pa.array(rest, pa.int64()))), "")[0]
     else:
         distinct = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    indices = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
-    return np.append(distinct, np.nan)[indices]
+    return np.append(distinct, np.nan)[rows]
 
 
 def time_unit(texts: pa.Array, usual: str = "") -> str:

@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.schema.combination import Combination
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.columns import Blocks
-from wirebert.shapes import Bool, Float64, Int64
+from wirebert.shapes import Bool, Float64
 
 SEPARATOR = "|"
 KINDS = {"ratio": ColumnKind.NUMBER, "share": ColumnKind.RATE, "pair": ColumnKind.CATEGORY}
@@ -87,21 +87,13 @@ def _numbers(column: pa.ChunkedArray) -> Float64[np.ndarray, " rows"]:
 
 def _pairs(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.Array:
     """Both values as one text; a missing value is empty, and the pair is null if both are missing."""
-    (left, left_values), (right, right_values) = _codes(first), _codes(second)
+    (left_values, left), (right_values, right) = distinct_values(first), distinct_values(second)
     distinct, index = np.unique(left * (len(right_values) + 1) + right, return_inverse=True)
     texts: list[str | None] = []
     for code in distinct.tolist():
         a, b = divmod(code, len(right_values) + 1)
-        one = left_values[a] if a < len(left_values) else None
-        other = right_values[b] if b < len(right_values) else None
+        one = left_values[a].as_py() if a < len(left_values) else None
+        other = right_values[b].as_py() if b < len(right_values) else None
         texts.append(None if one is None and other is None else f"{one or ''}{SEPARATOR}{other or ''}")
     codes = pa.array(index.astype(np.int32), pa.int32())
     return pa.DictionaryArray.from_arrays(codes, pa.array(texts, pa.string()))
-
-
-def _codes(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str | None]]:
-    """Index of each row among the distinct values (null: one after the last), and these values."""
-    encoded = dictionary_encode(column)
-    values: list[str | None] = encoded.dictionary.to_pylist()
-    indices = encoded.indices.cast(pa.int64()).fill_null(len(values))
-    return indices.to_numpy(zero_copy_only=False), values

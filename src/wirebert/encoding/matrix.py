@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.token_rows import TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -166,8 +167,8 @@ def text_statistics(texts: AnyChunkedArray) -> dict[str, Float64[np.ndarray, " f
     >>> text_statistics(pa.chunked_array([["a=1'", None]]))["quotes"]
     array([ 1., nan])
     """
-    encoded = texts.combine_chunks().dictionary_encode()
-    distinct = cast(pa.StringArray, encoded.dictionary.cast(pa.string()))
+    values, rows = distinct_values(texts)
+    distinct = cast(pa.StringArray, values.cast(pa.string()))
     length = pc.utf8_length(distinct).to_numpy(zero_copy_only=False).astype(np.float64)
 
     def count(pattern: str) -> Float64[np.ndarray, " distinct"]:
@@ -183,8 +184,7 @@ def text_statistics(texts: AnyChunkedArray) -> dict[str, Float64[np.ndarray, " f
         "entropy": _byte_entropy(distinct),
     }
     missing = np.array([np.nan])
-    index = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False).astype(np.int64)
-    return {name: np.concatenate([values, missing])[index] for name, values in statistics.items()}
+    return {name: np.concatenate([numbers, missing])[rows] for name, numbers in statistics.items()}
 
 
 def _byte_entropy(texts: pa.StringArray) -> Float64[np.ndarray, " texts"]:

@@ -84,12 +84,10 @@ class PortEncoder:
         return tokens.astype(np.int32)[:, None]
 
 
-def _tokens_of(
-    values: pa.Array, token_of: Callable[[str], int], shape: tuple[int, ...] = ()
-) -> Int[np.ndarray, "values ..."]:
+def _tokens_of(values: pa.Array, token_of: Callable[[str], int]) -> Int[np.ndarray, " values"]:
     """`token_of` of each text that is not null; null gives -1."""
     tokens = [-1 if value is None else token_of(value) for value in values.to_pylist()]
-    return np.array(tokens, np.int32).reshape(len(values), *shape)
+    return np.array(tokens, np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)

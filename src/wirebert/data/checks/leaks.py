@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_names
@@ -176,25 +177,21 @@ def _codes(subject: Subject, column: ColumnProfile) -> list[tuple[str, Int64[np.
     """Ways to group the values; a missing value is a group too."""
     values = subject.sampled(column)
     if column.kind is ColumnKind.ADDRESS:
-        return [("", _as_codes(values)), (" (its network)", _as_codes(_networks(values)))]
+        networks = distinct_values(_networks(values))[1]
+        return [("", distinct_values(values)[1]), (" (its network)", networks)]
     if column.kind in (ColumnKind.TIME, ColumnKind.IDENTIFIER) and not column.kind.is_numeric:
         seconds = seconds_of(values)
         if np.isfinite(seconds).mean() > 0.9:
             return [("", _bins(seconds))]
     if pa.types.is_floating(values.type):
         return [("", _bins(values.to_numpy(zero_copy_only=False)))]
-    codes = _as_codes(values)
+    codes = distinct_values(values)[1]
     return [("", codes)] if codes.max(initial=0) <= len(codes) // 2 else []
 
 
 def _networks(addresses: pa.Array) -> pa.Array:
     """IPv4 addresses with .x for the last octet; other addresses unchanged."""
     return pc.replace_substring_regex(addresses, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x")
-
-
-def _as_codes(values: pa.Array) -> Int64[np.ndarray, " sampled"]:
-    encoded = values.dictionary_encode()
-    return encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.int64)
 
 
 def _bins(numbers: np.ndarray) -> Int64[np.ndarray, " sampled"]:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.checks.column_profile import ColumnAccumulator, ColumnProfile, ValueHashes
 from wirebert.data.hashing import NULL_HASH, text_hashes
 from wirebert.data.labels import ClassMap
@@ -284,10 +284,9 @@ def _profile_block(
 
 def _shape_hashes(chunk: pa.Array) -> "ValueHashes":
     """Hashes of texts after replacing digits with 0."""
-    encoded = dictionary_encode(chunk)
-    texts = pc.replace_substring_regex(encoded.dictionary, r"\d", "0")
-    hashes = np.append(text_hashes(texts), NULL_HASH)
-    return ValueHashes(hashes, encoded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
+    texts, rows = distinct_values(chunk)
+    hashes = text_hashes(pc.replace_substring_regex(texts, r"\d", "0"))
+    return ValueHashes(np.append(hashes, NULL_HASH), rows)
 
 
 def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> Int32[np.ndarray, " rows"]:
@@ -296,10 +295,9 @@ def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> 
         return np.full(block.num_rows, -1, np.int32)
     parts = [np.empty(0, np.int32)]
     for chunk in block.column(schema.label).chunks:
-        encoded = dictionary_encode(chunk)
-        index = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
-        occurs = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
-        texts: list[str | None] = encoded.dictionary.to_pylist()
+        values, index = distinct_values(chunk)
+        occurs = np.bincount(index, minlength=len(values) + 1) > 0
+        texts: list[str | None] = values.to_pylist()
         new = [at for at, text in enumerate(texts) if occurs[at] and text is not None and text not in codes]
         for at in sorted(new, key=lambda at: int(np.argmax(index == at))):  # in order of appearance
             codes.setdefault(str(texts[at]), len(codes))

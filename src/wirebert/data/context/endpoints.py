@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.hashing import number_hashes, text_hashes
 from wirebert.data.times import seconds_of
 from wirebert.shapes import Bool, Float64, Int64, UInt64
@@ -58,10 +58,8 @@ def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndp
 
 def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
     """Hash of each text, and whether the text is present."""
-    encoded = dictionary_encode(column)
-    hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
-    index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
-    return hashes[index], index < len(hashes) - 1
+    texts, rows = distinct_values(column)
+    return np.append(text_hashes(texts), np.uint64(0))[rows], rows < len(texts)
 
 
 def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " rows"]:
@@ -86,7 +84,6 @@ def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
     is_silent = _numbers(table, ("dst_packets",)) == 0
     if "conn_state" not in table.column_names:
         return is_silent
-    encoded = dictionary_encode(table.column("conn_state"))
-    is_failed = pc.is_in(encoded.dictionary, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
-    index = encoded.indices.fill_null(len(is_failed)).to_numpy(zero_copy_only=False)
-    return np.where(index < len(is_failed), np.append(is_failed, False)[index], is_silent)
+    states, rows = distinct_values(table.column("conn_state"))
+    is_failed = pc.is_in(states, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
+    return np.where(rows < len(states), np.append(is_failed, False)[rows], is_silent)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.arrow_columns import distinct_values
 from wirebert.data.sensors.canonical import read_words
 from wirebert.shapes import Bool, Int32, UInt8
 
@@ -39,10 +39,9 @@ def header_bits(value: int) -> int:
 
 def bits_of(column: pa.ChunkedArray | pa.Array, read: Callable[[str], int]) -> UInt8[np.ndarray, " flows"]:
     """Bits of each flow, `read` once per distinct text; 0 for null."""
-    encoded = dictionary_encode(column)
-    values = [0 if text is None else read(str(text)) for text in encoded.dictionary.to_pylist()]
-    index = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-    return np.array([*values, 0], np.uint8)[index]
+    texts, rows = distinct_values(column)
+    bits = [0 if text is None else read(str(text)) for text in texts.to_pylist()]
+    return np.array([*bits, 0], np.uint8)[rows]
 
 
 def flag_texts(bits: UInt8[np.ndarray, " flows"], is_tcp: Bool[np.ndarray, " flows"]) -> pa.Array:
