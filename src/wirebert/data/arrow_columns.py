@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+
+from wirebert.shapes import Int64
 
 _STAMP = "%Y-%m-%dT%H:%M:%S"
 _TIME = (

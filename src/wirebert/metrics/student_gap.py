@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wirebert.metrics.intervals import Interval, percentile_interval
-from wirebert.metrics.significance import LabelledRows, paired_metrics, percentile_interval, resample
+from wirebert.metrics.significance import LabelledRows, paired_metrics, resample
 from wirebert.shapes import Int64
 
 
