@@ -9,12 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
 
 from wirebert.data.dialect import Compression, compression_of, open_bytes, reason_of
 from wirebert.data.schema.schema import missing_name
 from wirebert.errors import DataError
-from wirebert.serialization import from_builtins
 
 Role = Literal["train", "test", "all", "sample"]
 CHUNK_BYTES = 1 << 20
@@ -112,7 +112,7 @@ class Checked:
 def known_datasets() -> Mapping[str, DataSet]:
     """The data sets that wirebert knows, by name."""
     text = resources.files("wirebert.data").joinpath("registry.toml").read_text(encoding="utf-8")
-    data_sets = [from_builtins(DataSet, plain) for plain in tomllib.loads(text)["datasets"]]
+    data_sets = [msgspec.convert(plain, DataSet) for plain in tomllib.loads(text)["datasets"]]
     return {data_set.name: data_set for data_set in data_sets}
 
 

@@ -14,13 +14,13 @@ from functools import cache
 from importlib import resources
 from typing import cast
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.arrow_columns import change_texts
 from wirebert.data.schema.library import known_schemas
 from wirebert.data.schema.schema import Column, FlowSchema
-from wirebert.serialization import from_builtins
 
 ETHERNET_HEADER_BYTES = 14
 """Bytes before each IP packet in a capture on Ethernet."""
@@ -72,7 +72,7 @@ def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
     >>> parse_sensor_table("toy", {"title": "Toy", "columns": {"src_ip": "from"}}).columns
     {'src_ip': 'from'}
     """
-    table = from_builtins(SensorTable, {**words, "name": name})
+    table = msgspec.convert({**words, "name": name}, SensorTable)
     if "own" not in words:
         return table
     own = FlowSchema.from_dict({"name": name, "columns": words["own"]})
