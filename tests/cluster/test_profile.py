@@ -1,5 +1,6 @@
 """The profile by shards is that of one pass, whatever the format; and inspect says the same of it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,9 +38,36 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 LENIENT = DataConfig(max_invalid_fraction=0.5)
 
 
-@pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
-def test_the_profile_by_shards_is_that_of_one_pass(name: str, traffic_files: dict[str, Path]):
-    flows = open_flows(traffic_files[name], LENIENT)
+HEADER = "#separator \\x09\n#path\tconn\n#fields\t"
+FIELDS = "ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration conn_state history".split()
+
+
+def zeek_log(kind: str) -> str:
+    """A conn.log, with a header and an end within, that may change the layout; and with broken rows."""
+    rng = np.random.default_rng(3)
+    rows: list[str] = []
+    for at in range(900):
+        ends = [f"10.0.0.{rng.integers(9)}", str(rng.integers(1024, 9000)), "10.1.0.1", "80", "tcp", "-"]
+        row = [f"{1.7e9 + at:.6f}", f"C{at}", *ends, f"{rng.exponential():.3f}", "SF", "ShAD"]
+        rows.append(json.dumps(dict(zip(FIELDS, row, strict=True))) if kind == "json" else "\t".join(row))
+    for at in range(40, 900, 97):
+        rows[at] = ("broken", "", "caf\ufffd")[at % 3]
+    if kind == "json":
+        return "\n".join(rows) + "\n"
+    header = HEADER + "\t".join(FIELDS)
+    other = header if kind == "tabs" else header.removesuffix("\thistory")
+    rows[500:500] = ["#close\t2026-11-30-00-00-00", other]
+    return "\n".join([header, *rows, "#close\t2026-11-30-01-00-00", ""])
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl", "parquet", "tabs", "json", "tabs, then others"])
+def test_the_profile_by_shards_is_that_of_one_pass(
+    name: str, traffic_files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    path = traffic_files.get(name, tmp_path / "conn.log")
+    if name not in traffic_files:
+        path.write_text(zeek_log(name))
+    flows = open_flows(path, LENIENT)
     assert len(plan_shards(flows, shard_bytes=12_000, shard_rows=200).shards) > 3
     ours, theirs = profile_by_shards(flows, Backwards()), profile_table(flows)
     for array in ("feature_hashes", "labels", "inner_hashes", "shape_hashes"):
@@ -53,6 +81,7 @@ def test_the_profile_by_shards_is_that_of_one_pass(name: str, traffic_files: dic
     lines = [{**one.pop("lines"), **of_block} for one in counted]
     assert lines[0] == lines[1]
     assert counted[0] == counted[1]
+    assert ("1 files cannot be cut" in capfd.readouterr().err) is (name == "tabs, then others")
 
 
 def test_files_are_refused_as_in_one_pass(traffic_files: dict[str, Path], tmp_path: Path):

@@ -1,7 +1,7 @@
 """`ShardPlan`: files and row ranges as shards with stable ids, in the order of the output.
 
 A shard is a whole file, row groups of a Parquet file, or lines of a text file. A text file is cut only where
-that is exact: at line ends of plain UTF-8 delimited text, if no value holds one, or of JSON lines.
+that is exact: at line ends of plain UTF-8 delimited text, if no value holds one, of JSON lines and Zeek logs.
 """
 
 import hashlib
@@ -17,11 +17,10 @@ from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import ContextSource
 from wirebert.data.delimited.reader import skip_head
-from wirebert.data.dialect import Dialect, read_head
+from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile
 from wirebert.data.flows import Flows
-from wirebert.data.readers.json_layout import JsonLayout, layout_of
-from wirebert.data.readers.json_lines import JsonLines
+from wirebert.data.readers.source import LineSource
 from wirebert.errors import DataError
 
 SHARD_BYTES = 32 << 20
@@ -177,14 +176,9 @@ def can_be_cut(part: FlowFile) -> bool:
     dialect = part.dialect
     if dialect.compression != "none" or part.path.name.startswith("fd"):
         return False
-    if isinstance(part.source, JsonLines):
-        return layout_of(read_head(part.path)[0]) == JsonLayout(is_lines=True)
-    return (
-        part.source is None
-        and dialect.format == "delimited"
-        and dialect.encoding == "utf-8"
-        and not dialect.footer_lines
-    )
+    if part.source is not None:
+        return isinstance(part.source, LineSource) and part.source.can_be_cut()
+    return dialect.format == "delimited" and dialect.encoding == "utf-8" and not dialect.footer_lines
 
 
 def line_cuts(part: FlowFile, size: int, shard_bytes: int) -> Iterator[int]:

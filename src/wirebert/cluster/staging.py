@@ -22,11 +22,10 @@ from wirebert.cluster.plan import (
 )
 from wirebert.cluster.storage import PIECE_BYTES, Storage, is_uri
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import read_head
 from wirebert.data.files import FlowFile
 from wirebert.data.flows import Flows
 from wirebert.data.grammar import line_ends_end_rows
-from wirebert.data.readers.json_layout import JsonLayout, layout_of
+from wirebert.data.readers.source import LineSource
 from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.errors import DataError
@@ -73,7 +72,7 @@ def staged(flows: Flows, placed: PlacedShard) -> Generator[Flows]:
             path = path_of(file)
             source = part.source
             if source is not None:
-                source = replace(cast(Any, source), path=path)
+                source = cast(LineSource, source).of_lines(path)
             yield replace(one, parts=(replace(part, path=path, source=source),))
 
 
@@ -99,10 +98,11 @@ class CountRows:
             num_rows = sum(block.num_rows for block in part.raw_blocks(block_bytes, stats))
             is_exact = True
             if shard.unit == "bytes":
+                text, source = part.path.read_bytes(), self.flows.parts[shard.part].source
                 is_exact = (
-                    line_ends_end_rows(part.path.read_bytes(), part.dialect.grammar)
-                    if part.source is None
-                    else layout_of(read_head(part.path)[0]) in (None, JsonLayout(is_lines=True))
+                    line_ends_end_rows(text, part.dialect.grammar)
+                    if source is None
+                    else cast(LineSource, source).is_exact(text)
                 )
         num_lines = stats.num_lines - (_head_lines(self.flows.parts[shard.part]) if shard.start else 0)
         return ShardCounts(

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pyarrow as pa
+
 from wirebert.data.accounting import ParseStats
 from wirebert.data.sensors.zeek_log import header_values, recognise
 
@@ -20,7 +22,7 @@ def test_only_zeeks_own_lines_are_comments(tmp_path: Path):
     log = recognise(tmp_path / "conn.log", HEAD.encode(), "none", "f")
     assert log is not None
     parse_stats = ParseStats()
-    (table,) = log.blocks(1 << 20, parse_stats)
+    table = pa.concat_tables(log.blocks(1 << 20, parse_stats))
     assert table["ts"].to_pylist() == ["1", "#hidden"]
     assert table["note"].to_pylist() == ["-", "(empty)"]
     assert (parse_stats.num_comments, parse_stats.num_rejected) == (6, 1)

@@ -83,6 +83,11 @@ def layout_of(head: bytes) -> JsonLayout | None:
     return JsonLayout(is_lines, next(filter(None, map(_wrapping, found[:EXAMINED_LINES])), ""))
 
 
+def is_json_lines(text: bytes) -> bool:
+    """Whether text that is not empty is one plain JSON object a line."""
+    return layout_of(text[:HEAD_BYTES]) == JsonLayout(is_lines=True)
+
+
 def json_blocks(
     path: Path, compression: Compression, block_bytes: int, where: str, parse_stats: ParseStats | None = None
 ) -> Iterator[bytes]:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
-from wirebert.data.dialect import Compression
-from wirebert.data.readers.json_layout import json_blocks
+from wirebert.data.dialect import HEAD_BYTES, Compression, read_head
+from wirebert.data.readers.json_layout import is_json_lines, json_blocks, layout_of
 from wirebert.data.readers.json_values import MAX_CELLS, MAX_FIELDS, table_of_objects
 from wirebert.data.readers.lines import parse_json
 from wirebert.data.schema.schema import FlowSchema
@@ -48,6 +48,18 @@ class JsonLines:
             nulls = pa.nulls(table.num_rows, pa.string())
             found = dict(zip(table.column_names, table.columns, strict=True))
             yield pa.table({name: _plain(found[name]) if name in found else nulls for name in self.names})
+
+    def can_be_cut(self) -> bool:
+        """Whether it is plain text of one object a line."""
+        return self.compression == "none" and is_json_lines(read_head(self.path)[0])
+
+    def of_lines(self, path: Path) -> "JsonLines":
+        """The reader of a file of some of its lines."""
+        return replace(self, path=path)
+
+    def is_exact(self, lines: bytes) -> bool:
+        """Whether some of its lines are read alone as within the file."""
+        return layout_of(lines[:HEAD_BYTES]) is None or is_json_lines(lines)
 
 
 def open_json_lines(

@@ -102,7 +102,10 @@ def parse_delimited(
 
     columns = [f"{position}" for position in range(len(names))]
     block = parse_stats.as_utf8(block)
+    num_lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
     if not block.strip():
+        parse_stats.num_lines += num_lines
+        parse_stats.num_blank += num_lines
         empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
         return pa.table(dict.fromkeys(names, empty))
     try:
@@ -128,7 +131,9 @@ def parse_delimited(
         for line, row in sorted(found, key=operator.itemgetter(0)):
             reason = f"expected {len(names)} fields, found {row.actual_columns}"
             parse_stats.reject(line or parse_stats.num_lines + 1, reason, row.text)
-    parse_stats.num_lines += table.num_rows + len(ragged)
+    if quote is None:  # else a row may take several lines, and blank ones are not counted
+        parse_stats.num_blank += num_lines - table.num_rows - len(ragged)
+    parse_stats.num_lines += table.num_rows + len(ragged) if quote else num_lines
     parse_stats.num_rows += table.num_rows
     return table.rename_columns(list(names))
 

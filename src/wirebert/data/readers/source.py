@@ -46,3 +46,20 @@ class Source(Protocol):
             DataError: the file is damaged.
         """
         ...
+
+
+@runtime_checkable
+class LineSource(Source, Protocol):
+    """A source of text whose lines may be read without those before them."""
+
+    def can_be_cut(self) -> bool:
+        """Whether every line end of the file ends a row, as far as its head tells."""
+        ...
+
+    def of_lines(self, path: Path) -> Source:
+        """The reader of a file of some of its lines."""
+        ...
+
+    def is_exact(self, lines: bytes) -> bool:
+        """Whether some of its lines are read alone as within the file."""
+        ...

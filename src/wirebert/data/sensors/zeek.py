@@ -64,6 +64,18 @@ class ZeekTable:
         for table in self.log.blocks(block_bytes, parse_stats or ParseStats()):
             yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
 
+    def can_be_cut(self) -> bool:
+        """Whether every line is a row."""
+        return self.log.can_be_cut()
+
+    def of_lines(self, path: Path) -> "ZeekTable":
+        """The reader of a file of some of its lines."""
+        return replace(self, log=replace(self.log, path=path))
+
+    def is_exact(self, lines: bytes) -> bool:
+        """Whether some of its lines are read alone as within the file."""
+        return self.log.is_exact(lines)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZeekFlows:
@@ -132,6 +144,18 @@ class ZeekFlows:
                         column = pc.if_else(has_record, column, canonical[name])
                     canonical[name] = column
             yield pa.table({name: canonical[name] for name in self.names})
+
+    def can_be_cut(self) -> bool:
+        """Whether every line is a row, and no other log would be read again for each piece."""
+        return not self.joined and self.conn.can_be_cut()
+
+    def of_lines(self, path: Path) -> "ZeekFlows":
+        """The reader of a file of some of its lines."""
+        return replace(self, conn=replace(self.conn, path=path))
+
+    def is_exact(self, lines: bytes) -> bool:
+        """Whether some of its lines are read alone as within the file."""
+        return self.conn.is_exact(lines)
 
 
 def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> ZeekFlows | ZeekTable | None:

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import change_texts
-from wirebert.data.dialect import Compression
-from wirebert.data.readers.json_layout import json_blocks
+from wirebert.data.dialect import HEAD_BYTES, Compression, read_head
+from wirebert.data.readers.json_layout import is_json_lines, json_blocks, layout_of
 from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
 from wirebert.errors import DataError
 
@@ -65,13 +65,11 @@ class ZeekLog:
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
-        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
-        of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
         read = line_blocks if schema is None else json_blocks
         section = self
         for block in read(self.path, self.compression, block_bytes, self.where, parse_stats):
             if schema is not None and self.is_named:
-                lines = of_kind.findall(block)
+                lines = self._of_kind(block)
                 num_others = len(block.splitlines()) - len(lines)
                 parse_stats.num_comments += num_others
                 parse_stats.num_lines += num_others
@@ -84,6 +82,19 @@ class ZeekLog:
                 parse_stats.num_lines += num_header_lines
                 yield from self._tables(layout, rows, parse_stats)
                 section = layout
+
+    def can_be_cut(self) -> bool:
+        """Whether it is plain text of one row a line."""
+        is_lines = self.layout == "tabs" or is_json_lines(read_head(self.path)[0])
+        return self.compression == "none" and is_lines
+
+    def is_exact(self, lines: bytes) -> bool:
+        """Whether some of its lines are read alone as within the file: no header changes the layout, and
+        no other log stands between."""
+        if self.layout == "json":
+            is_alone = not self.is_named or len(self._of_kind(lines)) == len(lines.splitlines())
+            return is_alone and (layout_of(lines[:HEAD_BYTES]) is None or is_json_lines(lines))
+        return all(self.after(header[0]) == self for header in HEADER_LINES.finditer(lines))
 
     def after(self, header: bytes) -> "ZeekLog":
         """The layout behind header lines in a log: logs may have been joined to one file."""
@@ -129,6 +140,11 @@ class ZeekLog:
         }
         return pa.table({name: column.dictionary_encode() for name, column in usual.items()})
 
+    def _of_kind(self, block: bytes) -> list[bytes]:
+        """The lines of this log, where each line names its log."""
+        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
+        return re.findall(rb"^.*" + path_field + rb".*(?:\n|\Z)", block, re.MULTILINE)
+
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
         times = pa.string() if self.has_dates else pa.float64()
         types: dict[str, pa.DataType] = {"ts": times, "duration": pa.float64()}
@@ -136,18 +152,15 @@ class ZeekLog:
 
 
 def _sections(section: ZeekLog, block: bytes) -> Iterator[tuple[ZeekLog, bytes, int]]:
-    """The rows of a block under each layout, and the number of header lines among them."""
-    rows: list[bytes] = []
+    """The rows of a block between its header lines, and the number of header lines before them."""
     start = num_header_lines = 0
     for header in HEADER_LINES.finditer(block) if b"#" in block else ():
-        rows.append(block[start : header.start()])
-        after, start = section.after(header[0]), header.end()
-        if after != section and any(rows):
-            yield section, b"".join(rows), num_header_lines
-            rows, num_header_lines = [], 0
-        section = after
+        if start < header.start():
+            yield section, block[start : header.start()], num_header_lines
+            num_header_lines = 0
+        section, start = section.after(header[0]), header.end()
         num_header_lines += header[0].count(b"\n") or 1
-    yield section, b"".join([*rows, block[start:]]), num_header_lines
+    yield section, block[start:], num_header_lines
 
 
 def split_fields(line: bytes, separator: str = "\t") -> tuple[str, ...]:
