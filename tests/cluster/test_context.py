@@ -21,7 +21,7 @@ from wirebert.cluster.executors import InProcess
 from wirebert.cluster.plan import PlacedShard, plan_shards
 from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.staging import placed_shards, staged
-from wirebert.cluster.storage import Storage
+from wirebert.cluster.storage import DigestingSink, Storage
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.context.context import FlowContext, with_context
 from wirebert.data.flows import Flows, open_flows
@@ -190,3 +190,15 @@ def test_a_folder_that_a_node_does_not_reach_is_told(tmp_path: Path, monkeypatch
     monkeypatch.setattr(context.ReadEndpoints, "load", lambda _: lambda placed: None)  # pyright: ignore
     with pytest.raises(DataError, match="that all of them reach"):
         context_in_order(flows, placed, InProcess(), nowhere)
+
+
+def test_a_full_disk_is_told_while_context_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flows = open_flows(written(tmp_path / "in", random_log(4, 90), [], 40), schema=SCHEMA)
+    monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_rows=30))
+
+    def full(_sink: object, _data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DigestingSink, "write", full)
+    with pytest.raises(DataError, match=r"cannot write \(No space left on device\); make room"):
+        profile_by_shards(flows, InProcess())

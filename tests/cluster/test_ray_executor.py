@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.cluster.test_context import SCHEMA, random_log, written
 
 from wirebert.cli.main import main
 from wirebert.cluster import staging
@@ -22,6 +24,8 @@ from wirebert.cluster.plan import plan_shards
 from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import resolve_run
+from wirebert.data.checks.profile import profile_table
+from wirebert.data.flows import open_flows
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.inspect import inspect_data
 from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
@@ -180,15 +184,16 @@ def test_an_address_where_no_cluster_is_told_in_a_sentence(
 
 
 class KillAfterResults:
-    """Kills a worker after each of the first five results."""
+    """Kills a worker after each of the first five results of a job."""
 
     def __init__(self, executor: Executor, name: str) -> None:
         self.executor, self.name, self.num_killed = executor, name, 0
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        before = self.num_killed
         for result in self.executor.run(job, items):
             workers = children((self.name,))
-            if self.num_killed < 5 and workers:
+            if self.num_killed < before + 5 and workers:
                 os.kill(workers[-1], signal.SIGKILL)
                 self.num_killed += 1
             yield result
@@ -217,7 +222,7 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
     assert (
         inspect_data(run.train, run.data, (), partial(profile_by_shards, executor=killing)).to_json() == plain
     )
-    assert killing.num_killed == 5
+    assert killing.num_killed == 10  # while rows were counted, and while they were profiled
     stores: list[dict[str, bytes]] = []
     with closing(executor):
         for which, one in (("plain", InProcess()), ("killed", executor)):
@@ -234,3 +239,23 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
     told = capfd.readouterr()
     assert told.err.count("a worker died") >= 5  # workers that die together are told once
     assert not told.out
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("executor", "name"), [(Pool(2), "spawn_main"), (RayCluster("local", 2), "ray::_Worker")]
+)
+def test_context_columns_are_the_same_after_five_kills_each(
+    executor: Executor, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_rows=30))
+    flows = open_flows(written(tmp_path / "in", random_log(4, 600), [120], 40), schema=SCHEMA)
+    killing = KillAfterResults(executor, name)
+    with closing(executor):
+        ours, theirs = profile_by_shards(flows, killing), profile_table(flows)
+    assert killing.num_killed >= 10  # while ends were read, and while their columns were appended
+    assert ours.columns == theirs.columns
+    assert ours.sample.table.equals(theirs.sample.table)
+    np.testing.assert_array_equal(ours.feature_hashes, theirs.feature_hashes)

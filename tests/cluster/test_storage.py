@@ -57,7 +57,7 @@ def test_a_disk_that_takes_no_more_is_told_in_a_sentence(tmp_path: Path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
-        with pytest.raises(DataError, match=r"cannot write \(.*finished shards are kept"):
+        with pytest.raises(DataError, match=r"cannot write \(.*has finished is kept"):
             storage.write("x", b"z" * (2 << 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

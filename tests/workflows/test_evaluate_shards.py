@@ -1,5 +1,6 @@
 """What an evaluation by shards reports is what one pass reports, but for rounding."""
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,16 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
+from tests.cluster.test_ray_executor import KillAfterResults
 
 from wirebert.cli.main import main
 from wirebert.cluster import staging
-from wirebert.cluster.executors import InProcess
+from wirebert.cluster.executors import Executor, InProcess, Pool
 from wirebert.cluster.plan import plan_shards
-from wirebert.cluster.storage import Storage
-from wirebert.data.flows import open_flows
+from wirebert.cluster.ray_executor import RayCluster
+from wirebert.cluster.storage import DigestingSink, Storage
+from wirebert.data.flows import Flows, open_flows
+from wirebert.errors import DataError
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.report.report import read_json
+from wirebert.report.report import Report, read_json
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import to_builtins
 from wirebert.workflows.drift import fit_reference
@@ -61,6 +65,28 @@ def close_to(value: Any) -> Any:
     return pytest.approx(value, abs=2e-5, nan_ok=True) if isinstance(value, float) else value
 
 
+def evaluated(model: Path, flows: Flows, out: Path, executor: Executor | None) -> Report:
+    """The report of one pass, or by shards; the predictions are written to `out`."""
+    folder = RunFolder(out)
+    folder.path.mkdir()
+    sharded = None
+    if executor is not None:
+        sharded = ShardedScoring(
+            executor=executor, model=model, detector={"threads": 1}, folder=Storage.of(f"{out}/shards")
+        )
+    report = evaluate_flows(
+        Detector.load(model, threads=1),
+        flows,
+        data="flows.csv",
+        model=None,
+        folder=folder,
+        sharded=sharded,
+        tell=lambda _: None,
+    )
+    assert [path.name for path in folder.path.iterdir()] == ["predictions"]
+    return report
+
+
 @pytest.mark.usefixtures("small_shards")
 def test_report_and_predictions_are_those_of_one_pass(
     artifact: Artifact, flows_csv: Path, tmp_path: Path
@@ -68,28 +94,10 @@ def test_report_and_predictions_are_those_of_one_pass(
     flows = open_flows(flows_csv, schema=artifact.schema)
     reference = fit_reference(Detector(artifact), flows.blocks())
     save_artifact(replace(artifact, reference=reference), tmp_path / "model", card="")
-    reports: list[Any] = []
-    for name in ("whole", "shards"):
-        folder = RunFolder(tmp_path / name)
-        folder.path.mkdir()
-        detector = Detector.load(tmp_path / "model")
-        sharded = ShardedScoring(
-            executor=InProcess(),
-            model=tmp_path / "model",
-            detector={},
-            folder=Storage.of(str(folder.path / "shards")),
-        )
-        report = evaluate_flows(
-            detector,
-            flows,
-            data="flows.csv",
-            model=None,
-            folder=folder,
-            sharded=None if name == "whole" else sharded,
-            tell=lambda _: None,
-        )
-        assert [path.name for path in folder.path.iterdir()] == ["predictions"]
-        reports.append(report)
+    reports = [
+        evaluated(tmp_path / "model", flows, tmp_path / "whole", None),
+        evaluated(tmp_path / "model", flows, tmp_path / "shards", InProcess()),
+    ]
     for one in ("splits", "data", "columns", "settings", "training"):
         whole, shards = (to_builtins(getattr(report, one)) for report in reports)
         assert shards == close_to(whole)
@@ -100,6 +108,69 @@ def test_report_and_predictions_are_those_of_one_pass(
     )
     exact = [name for name in theirs.column_names if not pa.types.is_floating(theirs[name].type)]
     assert ours.select(exact).equals(theirs.select(exact))
+
+
+def test_files_of_an_object_store_are_evaluated_as_those_of_a_folder(
+    artifact: Artifact, rows: pa.Table, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    save_artifact(artifact, tmp_path / "model", card="")
+    (tmp_path / "day").mkdir()
+    for at in range(2):
+        parquet.write_table(rows.slice(at * 1_200, 1_200), tmp_path / "day" / f"{at}.parquet")
+    places = {"disk": (str(tmp_path / "day"), "--workers", "1"), "store": (f"file://{tmp_path}/day/",)}
+    assert main(["evaluate", str(tmp_path / "model"), *places["store"]]) == 2
+    assert "URIs need --out" in capfd.readouterr().err
+    for name, words in places.items():
+        assert main(["evaluate", str(tmp_path / "model"), *words, "--out", str(tmp_path / name)]) == 0
+    disk, store = (read_json(tmp_path / name / "report.json") for name in places)
+    assert to_builtins(store.splits) == close_to(to_builtins(disk.splits))
+    usage = [one.data.test_usage["day"] for one in (disk, store)]
+    assert usage[0].sha256 == usage[1].sha256
+    assert RunFolder(tmp_path / "store").predictions("day").exists()
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_full_disk_is_told_in_a_sentence(
+    artifact: Artifact, flows_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_sink: object, _data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    save_artifact(artifact, tmp_path / "model", card="")
+    monkeypatch.setattr(DigestingSink, "write", full)
+    with pytest.raises(DataError, match=r"cannot write \(No space left on device\); make room"):
+        evaluated(
+            tmp_path / "model", open_flows(flows_csv, schema=artifact.schema), tmp_path / "out", InProcess()
+        )
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("executor", "name"), [(Pool(2), "spawn_main"), (RayCluster("local", 2), "ray::_Worker")]
+)
+def test_an_evaluation_is_the_same_after_five_kills_of_each_job(
+    executor: Executor,
+    name: str,
+    artifact: Artifact,
+    flows_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_bytes=10_000))
+    save_artifact(artifact, tmp_path / "model", card="")
+    flows = open_flows(flows_csv, schema=artifact.schema)
+    killing = KillAfterResults(executor, name)
+    with closing(executor):
+        reports = [
+            evaluated(tmp_path / "model", flows, tmp_path / "alone", InProcess()),
+            evaluated(tmp_path / "model", flows, tmp_path / "killed", killing),
+        ]
+    assert killing.num_killed == 15  # while rows were counted, profiled and scored
+    assert to_builtins(reports[1].splits) == to_builtins(reports[0].splits)
+    ours, theirs = (RunFolder(tmp_path / one).predictions("flows") for one in ("killed", "alone"))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.soak

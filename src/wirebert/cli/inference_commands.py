@@ -2,11 +2,13 @@
 
 import argparse
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from wirebert.cli.arguments import executor_of
-from wirebert.cluster.storage import Storage
+from wirebert.cluster.remote import open_any
+from wirebert.cluster.storage import Storage, is_uri
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
@@ -34,15 +36,17 @@ def evaluate(options: argparse.Namespace) -> None:
         "backend": options.backend,
         "allow_absent": allow_absent,
     }
-    is_sharded = options.workers is not None or options.cluster is not None
+    is_sharded = options.workers is not None or options.cluster is not None or is_uri(options.data)
     if is_sharded and (options.out is None or options.data == "-"):
-        raise ConfigError("--workers and --cluster need --out and files: no standard input (-)")
+        raise ConfigError("--workers, --cluster and URIs need --out and files: no standard input (-)")
     executor = executor_of(options)
     detector = Detector.load(options.model, **arguments)
     for reason in detector.rejected_backends.values():
         warn(reason)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
-    flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
+    flows = open_any(options.data, DataConfig(allow_absent=allow_absent), schema)
+    if is_uri(options.data):  # its predictions are named like those of a folder
+        flows = replace(flows, name=options.data.partition("?")[0].rstrip("/").rpartition("/")[2])
     with (
         closing(executor),
         new_run_folder(options.out) if options.out else nullcontext() as folder,

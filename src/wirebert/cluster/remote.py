@@ -1,5 +1,6 @@
 """Parquet files of an object store as `Flows`, of which only footers and some first rows are read."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -7,7 +8,7 @@ from typing import Any, cast
 import pyarrow as pa
 from pyarrow import parquet
 
-from wirebert.cluster.storage import Storage
+from wirebert.cluster.storage import Storage, is_uri
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
@@ -46,6 +47,25 @@ def open_remote_flows(uri: str, config: DataConfig, schema: FlowSchema) -> Flows
         flows = open_flows(path_of(stub), config, schema=schema)
     parts = tuple(replace(flows.parts[0], path=Path(one), where=one) for one in uris)
     return replace(flows, name=uri, parts=parts, files=(), listing=())
+
+
+def open_any(data: str, config: DataConfig, schema: FlowSchema) -> Flows:
+    """The traffic at a path or URI, under the schema of a model."""
+    return (
+        open_remote_flows(data, config, schema) if is_uri(data) else open_flows(data, config, schema=schema)
+    )
+
+
+def fingerprint_of(flows: Flows) -> str:
+    """`Flows.fingerprint`, also of files in an object store, each of which is read once more."""
+    if not is_uri(flows.parts[0].where):
+        return flows.fingerprint()
+    digest = hashlib.sha256()
+    for storage in (Storage.of(part.where) for part in flows.parts):
+        digest.update(f"{storage.size('')}\n".encode())
+        for piece in storage.pieces(""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _is_flows(path: str) -> bool:

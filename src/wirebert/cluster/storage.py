@@ -169,8 +169,9 @@ class Storage:
             is_whole = True
         except OSError as error:
             raise DataError(
-                f"--out {self.name}: cannot write ({error.strerror or _first_line(error)}); make room or "
-                "choose another place, and start again: finished shards are kept"
+                f"{self.name}: cannot write ({error.strerror or _first_line(error)}); make room or choose "
+                "another place (--out; TMPDIR for `inspect`), and start again: what `predict` has "
+                "finished is kept"
             ) from error
         finally:
             if not is_whole:

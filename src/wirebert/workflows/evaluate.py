@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from wirebert.cluster.remote import fingerprint_of
 from wirebert.data.checks.checks import check_unscored_rows
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.findings import Finding
@@ -56,10 +57,9 @@ def evaluate_flows(
     profile = profile_table(flows) if sharded is None else sharded.profile(flows, placed)
     classes = detector.artifact.classes.for_file(profile.label_names, label_map or {}, benign, flows.name)
     predictions = folder.predictions(part.name) if folder else None
-    if model is None:
-        usage = FileUsage(flows.fingerprint())
-    else:
-        usage = record_evaluation(model, folder and folder.path, data, detector, flows)
+    usage = FileUsage(fingerprint_of(flows))
+    if model is not None:
+        usage = record_evaluation(model, folder and folder.path, data, detector, usage.sha256)
     reference, tokenizer = detector.artifact.reference, detector.artifact.tokenizer
     detector.drift = None if reference is None else reference.new_blocks(tokenizer)
     if sharded is None:

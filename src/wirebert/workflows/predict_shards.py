@@ -10,14 +10,13 @@ from wirebert.cluster.context import context_in_order
 from wirebert.cluster.executors import Executor, InProcess
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.predict import DetectorJob, fingerprint, merge_counted, write_shard
-from wirebert.cluster.remote import open_remote_flows
+from wirebert.cluster.remote import open_any
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
 from wirebert.cluster.storage import Storage, is_uri, next_to
 from wirebert.console import SafeConsole, warn
-from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.flows import DataConfig, Flows
 from wirebert.data.folders import listing_lines, with_rows
-from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import load_artifact
 from wirebert.inference.coverage import TrafficFit
@@ -124,13 +123,6 @@ def predict_by_shards(
     SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=strict)
-
-
-def open_any(data: str, config: DataConfig, schema: FlowSchema) -> Flows:
-    """The traffic at a path or URI, under the schema of a model."""
-    return (
-        open_remote_flows(data, config, schema) if is_uri(data) else open_flows(data, config, schema=schema)
-    )
 
 
 def finish(

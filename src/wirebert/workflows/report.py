@@ -184,12 +184,9 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def record_evaluation(
-    model: Path, out: Path | None, data: str, detector: Detector, flows: Flows
-) -> FileUsage:
+def record_evaluation(model: Path, out: Path | None, data: str, detector: Detector, sha256: str) -> FileUsage:
     """Record a labelled file in the test ledger of the model's run, or else in that of the folder `out`."""
     run = model.absolute().parent
-    sha256 = flows.fingerprint()
     if not RunFolder(run).run_toml.exists():
         if out is None:
             return FileUsage(sha256)
