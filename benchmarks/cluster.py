@@ -25,40 +25,45 @@ def main() -> None:
     parser.add_argument("model", nargs="?")
     parser.add_argument("data", nargs="?")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--executors", nargs="+", metavar="NAME", help="only these, such as pool")
     parser.add_argument("--plan", type=int, metavar="ROWS")
     options = parser.parse_args()
     if options.plan:
         time_plan(options.plan)
     if options.model == "inspect":
-        compare_inspections(options.data, options.workers)
+        compare_inspections(options.data, executors_of(options.workers, options.executors))
     elif options.model:
-        compare_executors(options.model, options.data, options.workers)
+        compare_executors(options.model, options.data, executors_of(options.workers, options.executors))
 
 
-def executors_of(workers: int) -> dict[str, tuple[str, ...]]:
+def executors_of(workers: int, names: list[str] | None) -> dict[str, tuple[str, ...]]:
     """Name of each executor, and its options."""
     pool = ("--workers", str(workers))
-    return {"one process": (), "pool": pool, "Ray local": ("--cluster", "local", *pool)}
+    known = {"one process": (), "pool": pool, "Ray local": ("--cluster", "local", *pool)}
+    return {name: known[name] for name in names or known}
 
 
-def compare_inspections(data: str, workers: int) -> None:
+def compare_inspections(data: str, executors: dict[str, tuple[str, ...]]) -> None:
     """Wall time of `inspect --json` by each executor, and whether all print the same bytes."""
     printed: set[str] = set()
-    for name, arguments in executors_of(workers).items():
+    for name, arguments in executors.items():
         start = time.perf_counter()
         command = [sys.executable, "-m", "wirebert", "inspect", data, "--json", *arguments]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         printed.add(done.stdout)
-        print(f"{name}: {time.perf_counter() - start:.1f} s; {''.join(done.stderr.splitlines()[-1:])}")
+        print(
+            f"{name}: {time.perf_counter() - start:.1f} s; {''.join(done.stderr.splitlines()[-1:])}",
+            flush=True,
+        )
     print(f"same bytes: {len(printed) == 1}")
 
 
-def compare_executors(model: str, data: str, workers: int) -> None:
+def compare_executors(model: str, data: str, executors: dict[str, tuple[str, ...]]) -> None:
     """Wall and processor time of each executor, after a run that warms the page cache."""
     digests: dict[str, list[str]] = {}
     rows, written, about = 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in executors_of(workers).items():
+        for name, arguments in executors.items():
             out = Path(folder) / name.replace(" ", "_")
             before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             command = [
@@ -78,7 +83,9 @@ def compare_executors(model: str, data: str, workers: int) -> None:
             cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             manifest = msgspec.json.decode((out / "_shards" / "manifest.json").read_bytes())
             rows = manifest["num_rows"]
-            print(f"{name}: {wall_s:.1f} s, {rows / wall_s:,.0f} flows/s, processor {cpu_s:.1f} s")
+            print(
+                f"{name}: {wall_s:.1f} s, {rows / wall_s:,.0f} flows/s, processor {cpu_s:.1f} s", flush=True
+            )
             print(f"  {done.stderr.splitlines()[-1]}")
             files = sorted(path for path in out.rglob("part-*"))
             written = sum(path.stat().st_size for path in files)
