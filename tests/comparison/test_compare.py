@@ -1,6 +1,7 @@
 """A whole comparison at toy size, its jobs one after the other in this process."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,8 +115,10 @@ def test_finished_runs_may_stand_for_ours(
     compared: tuple[Path, Comparison], run: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(competing, "_do", in_this_process)
-    runs = [compared[0] / "jobs" / f"wirebert-run-{seed}" for seed in (1, 2)]
-    found = run_comparison(run, tmp_path / "again", "", runs, 1, QUIET)
+    jobs, again = compared[0] / "jobs", tmp_path / "again"
+    shutil.copytree(jobs, again / "jobs", ignore=shutil.ignore_patterns("wirebert-*", "test_reads.jsonl"))
+    runs = [jobs / f"wirebert-run-{seed}" for seed in (1, 2)]
+    found = run_comparison(run, again, "", runs, 1, QUIET)
     for figure, standing in found.splits[0].estimates["wirebert, default"].items():
         assert standing.value == pytest.approx(
             compared[1].splits[0].estimates["wirebert, default"][figure].value

@@ -13,7 +13,7 @@ from wirebert.workflows.prepare import write_typed_rows
 def test_labels_are_not_among_what_is_learned_and_every_flow_has_a_score(
     traffic: Path, tmp_path: Path
 ) -> None:
-    run = resolve_run(None, [], {"train": str(traffic / "train.csv")})
+    run = resolve_run(None, [], {"train": str(traffic / "test.csv")})
     parsed = write_typed_rows(run, RunFolder(tmp_path)).parsed
     is_train = np.arange(parsed.profile.num_rows) % 2 == 0
     small = ["model.num_layers=1", "training.epochs=1", "surprisal.num_groups=2"]
