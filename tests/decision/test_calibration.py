@@ -84,7 +84,7 @@ def test_a_class_without_a_flow_is_not_scaled_away() -> None:
 
 
 def test_the_richest_scaling_is_taken_only_if_flows_left_out_speak_for_it() -> None:
-    logits, class_ids = sample(4_000, EQUAL)
+    logits, class_ids = sample(1_500, EQUAL)
     assert choose_scaling(logits, class_ids, seed=0).method == "none"
     assert choose_scaling(5 * logits, class_ids, seed=0).method == "temperature"
     assert choose_scaling(5 * logits + [2.0, 0, 0], class_ids, seed=0).method == "biases"

@@ -2,7 +2,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirebert.data.schema.combination import Combination
@@ -43,6 +43,7 @@ def build(drawn: dict[str, Any]) -> FlowSchema:
     )
 
 
+@settings(max_examples=20)
 @given(drawn=schemas)
 def test_any_schema_survives_plain_data(drawn: dict[str, Any]):
     schema = build(drawn)
