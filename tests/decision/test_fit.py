@@ -80,10 +80,19 @@ def calibrated(
 
 
 def with_novelty(
-    artifact: Artifact, *arguments: Any, scores: Any = None, weight: float = 1.0, **how: Any
+    artifact: Artifact,
+    flows: Flows,
+    is_train: Any,
+    is_benign: Any,
+    *,
+    scores: Any = None,
+    weight: float = 1.0,
+    **how: Any,
 ) -> Artifact:
+    """With all rows as validation rows."""
     assert artifact.operating_point is not None
-    rows = NoveltyRows(*arguments, **how, joins_attack_score=scores is not None)
+    is_valid = np.ones(len(is_train), bool)
+    rows = NoveltyRows(flows, is_train, is_valid, is_benign, **how, joins_attack_score=scores is not None)
     measured = measure_novelty(lambda: rows)
     operating = add_novelty(artifact.operating_point, measured, scores, weight)
     return replace(artifact, novelty=measured.scorer, operating_point=operating)

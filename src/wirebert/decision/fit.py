@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from wirebert.data.flows import Flows
+from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.labels import ClassMap
 from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.calibration import (
@@ -144,8 +143,10 @@ class NoveltyRows(NamedTuple):
     flows: Flows
     is_train: Bool[np.ndarray, " rows"]
     """Rows that training saw, some of which are kept."""
+    is_valid: Bool[np.ndarray, " rows"]
+    """Validation rows, all of which are scored."""
     is_benign: Bool[np.ndarray, " rows"]
-    """Benign validation rows; thresholds are fitted on some of them. Other rows are ignored."""
+    """The benign ones among them; thresholds are fitted on some of these."""
     num_kept: int
     seed: int
     joins_attack_score: bool = False
@@ -155,37 +156,33 @@ class NoveltyRows(NamedTuple):
 
 
 class MeasuredNovelty(NamedTuple):
-    """A scorer, and its scores of benign validation rows: nothing in it depends on the model."""
+    """A scorer, and its scores of the validation rows: nothing in it depends on the model."""
 
     scorer: NoveltyScorer
-    benign_rows: Bool[np.ndarray, " rows"]
-    scores: Float64[np.ndarray, " benign"]
+    scores: Float64[np.ndarray, " valid"]
+    is_benign: Bool[np.ndarray, " valid"]
+    """The benign rows for thresholds."""
 
 
 def measure_novelty(receive: Callable[[], NoveltyRows]) -> MeasuredNovelty:
-    """Fit the novelty scorer and score benign validation rows, in one pass over the file."""
-    flows, is_train, is_benign, num_kept, seed, joins_attack_score, is_relative = receive()
-    rng = np.random.default_rng(seed)
-    most_benign = MAX_BENIGN if joins_attack_score else MAX_SAMPLED
-    chosen = {"train": _some(is_train, MAX_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
-    features: dict[str, list[pa.Table]] = {"train": [], "valid": []}
-    first = 0
-    for table in flows.blocks():
-        last = first + table.num_rows
-        for name, rows in chosen.items():
-            if rows[first:last].any():
-                part = table.filter(pa.array(rows[first:last]))
-                features[name].append(extract_features(part, flows.schema))
-        first = last
-    scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed, is_relative=is_relative)
-    scores = [scorer.scores(table) for table in features["valid"]]
-    return MeasuredNovelty(scorer, chosen["valid"], np.concatenate([np.empty(0), *scores]))
+    """Fit the novelty scorer on training rows, and score the validation rows."""
+    rows = receive()
+    rng = np.random.default_rng(rows.seed)
+    kept = FlowSubset("kept", rows.flows, _some(rows.is_train, MAX_SAMPLED, rng))
+    most_benign = MAX_BENIGN if rows.joins_attack_score else MAX_SAMPLED
+    is_benign = _some(rows.is_benign, most_benign, rng)[rows.is_valid]
+    schema = rows.flows.schema
+    features = concatenate([extract_features(table, schema) for table in kept.tables()])
+    scorer = NoveltyScorer.fit(features, rows.num_kept, rows.seed, is_relative=rows.is_relative)
+    valid = FlowSubset("valid", rows.flows, rows.is_valid)
+    scores = [scorer.scores(extract_features(table, schema)) for table in valid.tables()]
+    return MeasuredNovelty(scorer, np.concatenate([np.empty(0), *scores]), is_benign)
 
 
 def add_novelty(
     operating: OperatingPoint,
     measured: MeasuredNovelty,
-    attack_scores: Float64[np.ndarray, " rows"] | None = None,
+    attack_scores: Float64[np.ndarray, " valid"] | None = None,
     novelty_weight: float = 1.0,
 ) -> OperatingPoint:
     """The operating point with thresholds of novelty.
@@ -194,17 +191,17 @@ def add_novelty(
 
     Args:
         operating: The operating point from `fit_calibration`.
-        attack_scores: Of the benign validation rows, by the calibrated model; any value for other rows.
+        attack_scores: Of the validation rows, by the calibrated model.
         novelty_weight: Weight of novelty relative to the attack scores.
     """
-    novelty = measured.scores
+    novelty = measured.scores[measured.is_benign]
     if not len(novelty):
         return operating
     num_distinct = operating.thresholds[0].num_distinct if operating.thresholds else None
     operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty, num_distinct))
     if attack_scores is None:
         return operating
-    benign_scores = attack_scores[measured.benign_rows]
+    benign_scores = attack_scores[measured.is_benign]
     combined = CombinedAlertScore.fit(benign_scores, novelty, novelty_weight)
     thresholds = _benign_thresholds(combined.scores(benign_scores, novelty), num_distinct)
     return replace(operating, alert_score=combined, thresholds=thresholds)

@@ -77,7 +77,9 @@ class DistilBert(nn.Module):
                 token_groups = torch.full((architecture.vocab_size,), NO_GROUP)
             self.register_buffer("token_groups", token_groups.long())
         self.embeddings = Embeddings(architecture, token_slots)
-        self.layer = nn.ModuleList(Block(architecture, attention) for _ in range(architecture.num_layers))
+        with torch.device("meta"):  # their weights are drawn below, not here as well
+            blocks = [Block(architecture, attention) for _ in range(architecture.num_layers)]
+        self.layer = nn.ModuleList(blocks).to_empty(device="cpu")
         self.masked: MaskedHead | None = None
         if architecture.max_masked:
             if token_masks is None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from wirebert.decision.fit import (
 )
 from wirebert.decision.operating_point import NO_OPERATING_POINT
 from wirebert.decision.traffic_blocks import TrafficBlocks
-from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -63,6 +62,9 @@ from wirebert.workflows.distill import DistillationData, build_distillation_data
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import RunLog, show_distillation
+
+REFERENCE_ROWS: Final = 65_536
+"""Validation rows whose probabilities are in memory at once."""
 
 STOP = "Ctrl-C saves and stops; `wirebert {}` continues"
 
@@ -261,7 +263,8 @@ def _measured_novelty(
     if not run.decision.novelty_reference_flows:
         return None
     benign = data.classes.benign
-    is_benign = np.zeros(data.profile.num_rows, bool)
+    is_valid, is_benign = np.zeros((2, data.profile.num_rows), bool)
+    is_valid[valid_flows.rows] = True
     is_benign[valid_flows.rows] = benign is None or np.asarray(
         valid_flows.class_ids
     ) == data.classes.classes.index(benign)
@@ -272,6 +275,7 @@ def _measured_novelty(
         NoveltyRows(
             flows=data.flows,
             is_train=np.ones(len(is_benign), bool) if data.train.rows is None else data.train.rows,
+            is_valid=is_valid,
             is_benign=is_benign,
             num_kept=run.decision.novelty_reference_flows,
             seed=run.seed,
@@ -322,49 +326,43 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     )
     artifact = artifact.scaled(scaling, operating_point)
     if trained.novelty is None:
-        return with_reference(artifact, trained.valid_flows, data, scaling.apply(logits))
+        return with_reference(artifact, trained.valid_flows, scaling.apply(logits))
     attack_scores = None
     if run.decision.alert_score == "attack_and_novelty":
         assert classes.benign is not None, "checked before training"
-        attack_scores = np.full(data.profile.num_rows, np.nan)
-        attack_scores[trained.valid_flows.rows] = calibrated_attack_scores(
-            logits, scaling, classes.classes.index(classes.benign)
-        )
+        attack_scores = calibrated_attack_scores(logits, scaling, classes.classes.index(classes.benign))
     measured = trained.novelty.result()
     operating_point = add_novelty(operating_point, measured, attack_scores, run.decision.novelty_weight)
     artifact = replace(artifact, operating_point=operating_point, novelty=measured.scorer)
-    return with_reference(artifact, trained.valid_flows, data, scaling.apply(logits))
+    return with_reference(artifact, trained.valid_flows, scaling.apply(logits), measured.scores)
 
 
 def with_reference(
     artifact: Artifact,
     valid: EncodedFlows,
-    data: PreparedData,
     logits: Float64[np.ndarray, "valid classes"],
+    novelty: Float64[np.ndarray, " valid"] | None = None,
 ) -> Artifact:
     """The artifact with the drift reference of its validation rows, whose scaled logits these are."""
-    tokenizer, row = artifact.tokenizer, 0
+    tokenizer = artifact.tokenizer
     operating, blocks = artifact.operating_point or NO_OPERATING_POINT, TrafficBlocks(tokenizer)
     is_unseen = marked_tokens(tokenizer)[1]
-    for table, rows in data.valid.blocks():
-        block = JaggedRows(valid.ids, valid.offsets[row : row + len(rows) + 1])
-        measured = None if artifact.novelty is None else extract_features(table, artifact.schema)
+    for first in range(0, len(valid), REFERENCE_ROWS):
+        rows = slice(first, first + REFERENCE_ROWS)
+        block = JaggedRows(valid.ids, valid.offsets[first : first + REFERENCE_ROWS + 1])
         scores = Scores(
-            probabilities=softmax(logits[row : row + len(rows)]),
+            probabilities=softmax(logits[rows]),
             classes=artifact.classes.classes,
             benign=artifact.classes.benign,
             row_hashes=row_hashes(block),
             num_truncated=0,
             threshold=operating.threshold_at(None),
-            novelty=None
-            if artifact.novelty is None or measured is None
-            else artifact.novelty.scores(measured),
+            novelty=None if novelty is None else novelty[rows],
             num_unseen=count_marked(is_unseen, block),
             combined_alert=operating.alert_score,
         )
         blocks.add(scores.for_drift(block))
-        row += len(rows)
-    stride = (int(np.ptp(valid.rows)) + 1) / row if row else 1.0
+    stride = (int(np.ptp(valid.rows)) + 1) / len(valid) if len(valid) else 1.0
     return replace(artifact, reference=DriftReference.fit(blocks, tokenizer, stride))
 
 

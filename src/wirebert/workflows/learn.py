@@ -330,14 +330,15 @@ def build_artifact(
     scores = calibrated_attack_scores(logits, LogitScaling.identity(len(CLASSES.classes)), 0)
     num_distinct = len(np.unique(row_hashes(traffic.later)))
     operating = unlabelled_operating_point(scores, num_distinct, run.decision)
-    novelty = None
+    measured = None
     if run.decision.novelty_reference_flows:
-        is_later, by_row = np.zeros(len(is_trusted), bool), np.full(len(is_trusted), np.nan)
-        is_later[traffic.later.rows], by_row[traffic.later.rows] = True, scores
+        is_later = np.zeros(len(is_trusted), bool)
+        is_later[traffic.later.rows] = True
         joins = run.decision.alert_score == "attack_and_novelty"
         rows = NoveltyRows(
             flows=data.flows,
             is_train=is_trusted,
+            is_valid=is_later,
             is_benign=is_later,
             num_kept=run.decision.novelty_reference_flows,
             seed=run.seed,
@@ -345,8 +346,7 @@ def build_artifact(
             is_relative=True,
         )
         measured = measure_novelty(lambda: rows)
-        novelty, by_row = measured.scorer, by_row if joins else None
-        operating = add_novelty(operating, measured, by_row, run.decision.novelty_weight)
+        operating = add_novelty(operating, measured, scores if joins else None, run.decision.novelty_weight)
     artifact = Artifact(
         architecture=model.architecture,
         weights=numpy_state(model),
@@ -359,9 +359,10 @@ def build_artifact(
             "train_sha256": data.fingerprint,
         },
         operating_point=operating,
-        novelty=novelty,
+        novelty=None if measured is None else measured.scorer,
     )
-    return with_reference(artifact, traffic.later, data, logits.astype(np.float64))
+    novelty = None if measured is None else measured.scores
+    return with_reference(artifact, traffic.later, logits.astype(np.float64), novelty)
 
 
 def compare_with_leave_one_out(
