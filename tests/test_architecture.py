@@ -44,6 +44,7 @@ ROOMS: Sequence[str] = """
     files
     companion_process
     prefetch
+    untrusted_text
     shapes
     errors
     __init__
@@ -388,6 +389,7 @@ def test_the_top_of_the_package_holds_no_other_modules():
         "run_folder",
         "serialization",
         "shapes",
+        "untrusted_text",
     }
 
 

@@ -9,9 +9,7 @@ import io
 import json
 import mmap
 import os
-import shutil
 import stat
-import tempfile
 import tomllib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -106,20 +104,27 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     the process is killed between the two renames, the old content is at `previous_folder(folder)` alone.
     """
     temporary, previous = folder.with_name(f"{folder.name}.part"), previous_folder(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary)
     try:
         temporary.mkdir(parents=True)
         yield temporary
         for path in (*temporary.rglob("*"), temporary):
             fsync_path(path)
         if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
+            remove_folder(previous)
             folder.replace(previous)
         temporary.replace(folder)
         fsync_path(folder.parent)
-        shutil.rmtree(previous, ignore_errors=True)
+        remove_folder(previous)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_folder(temporary)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be."""
+    import shutil  # here, as it loads every compression
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def previous_folder(folder: Path) -> Path:
@@ -221,6 +226,8 @@ def unnamed_file(prefix: str, *, in_memory: bool = False) -> IO[bytes]:
     if in_memory and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create(prefix), "w+b")
     has_descriptors = Path("/proc/self/fd").is_dir()
+    import tempfile
+
     file = tempfile.NamedTemporaryFile(prefix=prefix, delete=not has_descriptors)  # noqa: SIM115 -- is returned
     if has_descriptors:
         Path(file.name).unlink()

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from wirebert.errors import RunError, UserError
-from wirebert.files import read_json_file, try_lock, write_atomic
+from wirebert.files import read_json_file, remove_folder, try_lock, write_atomic
 
 MANIFEST: Final = "wirebert.json"
 """Manifest of a model folder; its presence means that there is a model."""
@@ -100,9 +99,9 @@ class RunFolder:
 
         A cache outside the folder stays; the best weights are in the artifact.
         """
-        shutil.rmtree(self.encoded, ignore_errors=True)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        shutil.rmtree(self.path / "pretraining" / "checkpoints", ignore_errors=True)
+        remove_folder(self.encoded)
+        remove_folder(self.checkpoints)
+        remove_folder(self.path / "pretraining" / "checkpoints")
 
     @property
     def has_trained(self) -> bool:
@@ -156,6 +155,8 @@ def new_run_folder(path: Path) -> Generator[RunFolder]:
 
 
 def _remove(path: Path, created: list[Path]) -> None:
+    import shutil
+
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)

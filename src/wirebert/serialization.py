@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 import tomli_w
 
-from wirebert.console import printable_name
 from wirebert.errors import ConfigError
+from wirebert.untrusted_text import printable_name
 
 T = TypeVar("T")
 

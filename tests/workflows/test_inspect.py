@@ -1,4 +1,3 @@
-import io
 import json
 import re
 from pathlib import Path
@@ -6,13 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from wirebert.cli.main import main
-from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig
 from wirebert.errors import UserError
-from wirebert.workflows.inspect import grouped_findings, inspect_data, next_commands, show_inspection
+from wirebert.workflows.inspect import inspect_data, next_commands, plain_lines
 
 TABLE = "Report\nid,bytes,service,label\n" + "".join(
     f"{row},{row * 7 % 50},{'http' if row % 3 else '-'},{'benign' if row % 2 else ' scan'}\n"
@@ -40,27 +37,18 @@ def test_json_says_all_that_was_found(path: Path, capsys: pytest.CaptureFixture[
     assert {"missing_markers", "padded_values", "duplicate_rows"} <= {f["code"] for f in plain["findings"]}
 
 
-def test_people_get_tables_on_a_terminal_and_lines_in_a_pipe(path: Path):
-    found = inspect_data(str(path), DataConfig())
-    for is_terminal in (True, False):
-        out = io.StringIO()
-        show_inspection(found, Console(file=out, force_terminal=is_terminal, width=120, color_system=None))
-        assert "1 line before the table" in out.getvalue()
-        assert "200 rows, 2 lines of header and above" in out.getvalue()
-        assert "info: missing_markers: '-' " in out.getvalue()
-
-
-def test_findings_of_one_code_are_one_paragraph_and_the_most_severe_come_first():
-    findings = [
-        Finding(code="drift", severity="info", column="a", message="column 'a' has drifted"),
-        Finding(code="constant_column", severity="warning", column="b", message="column 'b' is 0"),
-        Finding(code="drift", severity="info", column="c", message="column 'c' has drifted"),
-        Finding(code="label_leak", severity="error", message="leaks", is_accepted=True),
-    ]
-    assert grouped_findings(findings) == [
-        "warning: constant_column: column 'b' is 0",
-        "info: drift (2): column 'a' has drifted; the same of 'c'",
-        "accepted: label_leak: leaks",
+def test_in_a_pipe_each_column_and_each_finding_is_a_line(path: Path):
+    lines = list(plain_lines(inspect_data(str(path), DataConfig())))
+    assert "1 line before the table" in lines[0]
+    assert "200 rows, 2 lines of header and above" in lines
+    assert any(line.startswith("info: missing_markers: '-' ") for line in lines)
+    above = next(number for number, line in enumerate(lines) if line.startswith("column "))
+    assert [line.split()[:4] for line in lines[above : above + 5]] == [
+        ["column", "kind", "feature", "missing"],
+        ["id", "identifier", "no", "0"],
+        ["bytes", "count", "yes", "0"],
+        ["service", "category", "yes", "66"],
+        ["label", "label", "no", "0"],
     ]
 
 
@@ -70,19 +58,8 @@ def test_the_next_commands_train_on_labelled_and_score_unlabelled_traffic(path: 
     (tmp_path / "plain.csv").write_text("bytes,service\n" + "1,http\n2,dns\n" * 20)
     unlabelled = inspect_data(str(tmp_path / "plain.csv"), DataConfig())
     assert next_commands(unlabelled, "plain.csv")[0].startswith("wirebert predict MODEL plain.csv")
-    out = io.StringIO()
-    show_inspection(unlabelled, Console(file=out, width=80), "plain.csv")
-    assert "next:\n  wirebert predict" in out.getvalue()
-
-
-def test_no_name_is_cut_at_eighty_columns(tmp_path: Path):
-    name = "dst_host_same_src_port_rate"
-    (tmp_path / "flows.csv").write_text(f"{name},label\n" + "0.5,scan\n0.25,benign\n" * 50)
-    out = io.StringIO()
-    found = inspect_data(str(tmp_path / "flows.csv"), DataConfig())
-    show_inspection(found, Console(file=out, width=80, force_terminal=True, color_system=None))
-    assert name in out.getvalue()
-    assert max(map(len, out.getvalue().splitlines()[3:])) <= 80
+    lines = list(plain_lines(unlabelled, "plain.csv"))
+    assert lines[lines.index("next:") + 1].startswith("  wirebert predict")
 
 
 def test_strict_fails_on_errors_until_they_are_accepted(

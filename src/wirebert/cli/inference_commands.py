@@ -9,7 +9,7 @@ from typing import Any
 from wirebert.cli.arguments import executor_of
 from wirebert.cluster.remote import open_any
 from wirebert.cluster.storage import Storage, is_uri
-from wirebert.console import SafeConsole, warn
+from wirebert.console import SafeConsole
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
@@ -17,6 +17,7 @@ from wirebert.inference.artifact import copy_exports, load_artifact, save_artifa
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import new_run_folder
+from wirebert.untrusted_text import warn
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.drift import DRIFTED, compare_traffic, reference_of, show_drift
 from wirebert.workflows.evaluate import evaluate_flows

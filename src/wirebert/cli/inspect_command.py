@@ -1,15 +1,16 @@
 """The command `inspect`."""
 
 import argparse
+import sys
 from contextlib import closing
 from functools import partial
 
 from wirebert.cli.arguments import DATA_OPTIONS, executor_of, given_options
-from wirebert.console import SafeConsole
 from wirebert.data.config import DataConfig
 from wirebert.errors import ConfigError
+from wirebert.untrusted_text import escape_control_chars
 from wirebert.workflows.findings import require_no_warnings
-from wirebert.workflows.inspect import Inspection, inspect_data, show_inspection
+from wirebert.workflows.inspect import Inspection, inspect_data, plain_lines
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -21,8 +22,14 @@ def inspect(options: argparse.Namespace) -> None:
         write_schema(inspection.flows.schema, options.write_schema)
     if options.json:
         print(inspection.to_json())
-    else:
+    elif sys.stdout.isatty():
+        from wirebert.console import SafeConsole
+        from wirebert.workflows.inspect_terminal import show_inspection
+
         show_inspection(inspection, SafeConsole(), options.data)
+    else:
+        for line in plain_lines(inspection, options.data):
+            print(escape_control_chars(line))
     require_no_warnings(inspection.findings, strict=options.strict, can_accept=True)
 
 

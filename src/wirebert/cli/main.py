@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        from wirebert.console import escape_control_chars  # loads rich, which `--help` does not need
+        from wirebert.untrusted_text import escape_control_chars
 
         chosen = re.fullmatch(r"(argument .+: invalid choice: '(.*)') \(choose from (.*)\)", message)
         if chosen is not None:
@@ -180,7 +180,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _warn(sentence: str) -> None:
-    from wirebert.console import warn  # loads rich, which `--help` does not need
+    from wirebert.untrusted_text import warn
 
     warn(sentence)
 

@@ -6,10 +6,8 @@ For a process that is one command's alone: other programs may use what is left o
 import atexit
 import gc
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 
 def collect_later() -> None:
@@ -37,7 +35,7 @@ def leave_out_unused() -> None:
     sys.modules.setdefault("pyarrow.vendored.docscrape", _NoTexts("pyarrow.vendored.docscrape"))
     import pyarrow as pa
 
-    finder = cast(MetaPathFinder, _NoPandas)
+    finder = cast(Any, _NoPandas)
     sys.meta_path.insert(0, finder)
     try:
         pa.array([0])  # pyarrow looks for pandas once, before it makes its first array
@@ -49,10 +47,9 @@ class _NoPandas:
     """A finder of modules that ends each search for pandas."""
 
     @staticmethod
-    def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
         if name == "pandas":
             raise ModuleNotFoundError(name=name)
-        return None
 
 
 class _NoMaskedArrays(ModuleType):

@@ -14,7 +14,7 @@ from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.cli.arguments import executor_of
 from wirebert.cluster.storage import is_uri
-from wirebert.console import SafeConsole, warn
+from wirebert.console import SafeConsole
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
@@ -33,6 +33,7 @@ from wirebert.inference.predictions import (
 from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.service.memory import bound_heap
 from wirebert.telemetry.processors import num_processors
+from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import VerdictCounts, ecs_context, until_asked
 from wirebert.workflows.predict_shards import Output, predict_by_shards

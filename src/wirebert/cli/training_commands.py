@@ -25,7 +25,7 @@ from wirebert.config import (
     sets_classes,
     write_run,
 )
-from wirebert.console import SafeConsole, warn
+from wirebert.console import SafeConsole
 from wirebert.data.flows import find_files
 from wirebert.errors import ConfigError, RunError
 from wirebert.files import write_atomic
@@ -36,6 +36,7 @@ from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path
 from wirebert.serialization import merge
 from wirebert.telemetry.processors import has_nvidia_gpu
 from wirebert.training.config import TrainConfig
+from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.prepare import prepare_and_encode, start_reading
 from wirebert.workflows.ranks import other_ranks

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from wirebert.cluster.executors import Executor, run_in_order
-from wirebert.console import warn
 from wirebert.data.flows import FlowSubset, select_rows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
@@ -21,6 +20,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer, count_rows
 from wirebert.errors import DataError
 from wirebert.shapes import Bool, Int64
+from wirebert.untrusted_text import warn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 
-from wirebert.console import warn
 from wirebert.errors import DataError
+from wirebert.untrusted_text import warn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -13,7 +13,6 @@ from typing import Literal
 import pyarrow as pa
 
 from wirebert.cluster.storage import Storage, is_uri
-from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import ContextSource
 from wirebert.data.delimited.reader import skip_head
@@ -22,6 +21,7 @@ from wirebert.data.files import FlowFile
 from wirebert.data.flows import Flows
 from wirebert.data.readers.source import LineSource
 from wirebert.errors import DataError
+from wirebert.untrusted_text import printable_name
 
 SHARD_BYTES = 32 << 20
 """Least size of a shard of text; it does not depend on the number of workers, so neither do the shards."""

@@ -12,13 +12,13 @@ from wirebert.cluster.executors import Executor, run_in_order
 from wirebert.cluster.plan import PlacedShard
 from wirebert.cluster.staging import merge_parse_stats, placed_shards, renumber, staged
 from wirebert.cluster.storage import Storage, temporary_storage
-from wirebert.console import warn
 from wirebert.data.checks.profile import ProfileBuilder, TableProfile
 from wirebert.data.flows import Flows
 from wirebert.data.folders import check_vocabularies
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.typed_rows import TypedRowsWriter
 from wirebert.errors import NoFlowsError
+from wirebert.untrusted_text import warn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

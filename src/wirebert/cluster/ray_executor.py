@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Any, Final, final
 
 from wirebert.cluster.executors import Job, Losses
-from wirebert.console import warn
 from wirebert.errors import ConfigError, DataError
+from wirebert.untrusted_text import warn
 
 WORKER_BYTES: Final = 1 << 30
 """Memory asked for by hand for a worker: Ray's accounts do not see Arrow's."""

@@ -5,17 +5,13 @@ Text is UTF-8, UTF-16, Windows-1252 or Latin-1.
 """
 
 import codecs
-import hashlib
 import io
-import lzma
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
@@ -24,6 +20,9 @@ from wirebert.data.other_formats import EXPECTED, REMEDIES, SPREADSHEET
 from wirebert.data.standard_input import ArrivingBytes, arriving
 from wirebert.errors import DataError, NoFlowsError
 
+if TYPE_CHECKING:
+    import lzma
+
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
 LineEnd = Literal["LF", "CRLF", "CR"]
@@ -31,8 +30,17 @@ LineEnd = Literal["LF", "CRLF", "CR"]
 HEAD_BYTES = 1 << 18
 MAX_XZ_BYTES = 1 << 28
 """Memory for unpacking; `xz -9` asks for a quarter of it, and a file could ask for 4 GB."""
-DAMAGE = (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
-"""What libraries raise for compressed data that is damaged."""
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What libraries raise for compressed data that is damaged."""
+    import lzma
+    import zipfile
+    import zlib
+
+    return OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error
+
+
 ONE_COLUMN = "\x1f"
 """Delimiter of a file that has none: a character that does not occur in text."""
 DELIMITERS = {
@@ -131,6 +139,8 @@ class ContentDigest:
     """Sha256 over the sizes and contents of files, one after the other."""
 
     def __init__(self) -> None:
+        import hashlib  # here, as it loads OpenSSL
+
         self._digest = hashlib.sha256()
 
     def hexdigest(self) -> str:
@@ -173,7 +183,7 @@ class XzReader(io.RawIOBase):
     def __init__(self, file: io.IOBase) -> None:
         super().__init__()
         self._file = cast(BinaryIO, file)
-        self._decoder: lzma.LZMADecompressor | None = None
+        self._decoder: "lzma.LZMADecompressor | None" = None
 
     def readable(self) -> bool:
         """True: reading is all it is for."""
@@ -189,6 +199,8 @@ class XzReader(io.RawIOBase):
                 packed = packed or self._file.read(1 << 16).lstrip(b"\0")
                 if not packed:
                     return 0
+                import lzma
+
                 self._decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
             elif self._decoder.needs_input:
                 packed = self._file.read(1 << 16)
@@ -277,6 +289,8 @@ def _only_member(path: Path, file: io.IOBase | None) -> io.IOBase:
         DataError: it is encrypted, or packed by an unknown method.
     """
     try:
+        import zipfile
+
         archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
         names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
         if "[Content_Types].xml" in names or "META-INF/manifest.xml" in names:
@@ -327,7 +341,7 @@ def _read_start(path: Path, compression: Compression, file: io.BufferedReader, n
     try:
         with open_bytes(path, compression, file) as stream:
             return stream.read(num_bytes)
-    except DAMAGE as error:
+    except damage() as error:
         raise DataError(
             f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
             "download the file again"

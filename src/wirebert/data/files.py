@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
@@ -34,6 +33,7 @@ from wirebert.data.schema.matching import NameMatch
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.text_encoding import detect_encoding
 from wirebert.errors import DataError, NoFlowsError
+from wirebert.untrusted_text import printable_name
 
 DATA_SUFFIXES = {
     ".csv",

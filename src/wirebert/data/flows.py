@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.console import printable_name
 from wirebert.data.accounting import MOST_REJECTED
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import ContextSource, FlowContext, has_context
@@ -36,6 +35,7 @@ from wirebert.data.typed_rows import read_typed_rows
 from wirebert.data.under_schema import under_schema, with_community_id, with_optional
 from wirebert.errors import DataError, NoFlowsError, SchemaError, UserError
 from wirebert.shapes import Bool, Int64
+from wirebert.untrusted_text import printable_name
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 

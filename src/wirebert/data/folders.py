@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wirebert.console import printable_name
 from wirebert.data.files import ABOUT, FlowFile, is_data, reason_to_skip
 from wirebert.data.findings import Finding, format_names
 from wirebert.errors import SchemaError
+from wirebert.untrusted_text import printable_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

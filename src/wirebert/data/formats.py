@@ -91,6 +91,8 @@ def flow_files(paths: Sequence[Path]) -> list[Path]:
     >>> [path.name for path in flow_files([Path("conn.log"), Path("dns.log"), Path("flows.csv")])]
     ['conn.log', 'flows.csv']
     """
+    if len(paths) < 2:  # the words of a format are read for nothing
+        return list(paths)
     among = frozenset(paths)
     tests = [sensor.is_joined_file for sensor in SENSOR_FORMATS.values() if sensor.is_joined_file is not None]
     return [path for path in paths if not any(is_joined(path, among) for is_joined in tests)]

@@ -1,12 +1,13 @@
 """A progress bar on a terminal while files are read; nothing elsewhere."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
-from rich.console import Console
 
-from wirebert.console import SafeConsole
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Block = TypeVar("Block")
 
@@ -17,7 +18,7 @@ def progress_bar(
     num_rows: Callable[[Block], int],
     *,
     total: int | None = None,
-    console: Console | None = None,
+    console: "Console | None" = None,
 ) -> Iterator[Block]:
     """The blocks, with a bar that shows the activity and the number of rows done.
 
@@ -28,10 +29,10 @@ def progress_bar(
         total: number of all rows; None where it is unknown.
         console: where the bar is drawn; None: standard error, if it is a terminal.
     """
-    console = console or SafeConsole(stderr=True)
-    if not console.is_terminal:
+    if not (sys.stderr.isatty() if console is None else console.is_terminal):
         yield from blocks
         return
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -40,6 +41,7 @@ def progress_bar(
         TextColumn("{task.fields[rows]}"),
         TimeElapsedColumn(),
     )
+    console = console or Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=total, rows="")
         done = 0

@@ -11,7 +11,6 @@ reports it without parsing again.
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +23,7 @@ from pyarrow import ipc
 from wirebert.data.arrow_columns import combine_chunks
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import DataError
-from wirebert.files import fsync_path, read_json_file, write_atomic
+from wirebert.files import fsync_path, read_json_file, remove_folder, write_atomic
 
 FORMAT: Final = 2
 ROWS: Final = "rows.arrows"
@@ -58,7 +57,7 @@ class TypedRowsWriter:
         self._schema: pa.Schema | None = None
 
     def __enter__(self) -> "TypedRowsWriter":
-        shutil.rmtree(self._partial, ignore_errors=True)  # an interrupted writer's
+        remove_folder(self._partial)  # an interrupted writer's
         self._partial.mkdir(parents=True)
         self._file = pa.OSFile(os.fsencode(self._partial / ROWS), "wb")  # pyright: ignore[reportArgumentType]
         return self
@@ -87,7 +86,7 @@ class TypedRowsWriter:
             moved = TypedPiece(piece.start + at, piece.stop + at, piece.first_row + first, piece.num_rows)
             self._pieces.append(moved)
             self._num_rows += piece.num_rows
-        shutil.rmtree(path)
+        remove_folder(path)
 
     def _end_stream(self) -> None:
         if self._writer is not None:
@@ -128,7 +127,7 @@ class TypedRowsWriter:
         write_atomic(self._partial / INDEX, json.dumps(index))
         fsync_path(self._partial / ROWS)
         fsync_path(self._partial)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         self._partial.rename(folder)
         fsync_path(folder.parent)
 
@@ -137,7 +136,7 @@ class TypedRowsWriter:
     ) -> None:
         if not self._file.closed:
             self._file.close()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        remove_folder(self._partial)
 
 
 def read_pieces(folder: Path) -> tuple[TypedPiece, ...]:
@@ -189,4 +188,6 @@ def restore(into: InvalidValues, saved: InvalidValues) -> None:
 def free_bytes(folder: Path) -> int:
     """Bytes that can be written to the disk of a folder, which need not exist yet."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    import shutil  # here, as it loads every compression
+
     return shutil.disk_usage(existing).free

@@ -26,7 +26,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from wirebert.console import escape_control_chars
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.calibration import LogitScaling
@@ -59,6 +58,7 @@ from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
 from wirebert.run_folder import MANIFEST, model_name
 from wirebert.serialization import from_builtins, to_builtins
+from wirebert.untrusted_text import escape_control_chars
 
 FORMAT_VERSION = 2
 _WEIGHTS = "model.safetensors"

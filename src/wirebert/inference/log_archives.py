@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from wirebert.data.dialect import DAMAGE, compression_of, open_bytes, reason_of
+from wirebert.data.dialect import compression_of, damage, open_bytes, reason_of
 from wirebert.errors import DataError
 from wirebert.files import unnamed_file
 
@@ -94,7 +94,7 @@ def open_plain(path: Path) -> tuple[BinaryIO, os.stat_result] | None:
         with open_bytes(path, compression) as stream:
             while chunk := stream.read(1 << 20):
                 plain.write(chunk)
-    except DAMAGE as error:
+    except damage() as error:
         plain.close()
         raise DataError(f"damaged: {reason_of(error)}") from error
     plain.flush()

@@ -18,7 +18,6 @@ from pyarrow import csv, parquet
 
 from wirebert.alerts.ecs import EcsContext, ecs_events
 from wirebert.alerts.flow_columns import flow_columns
-from wirebert.console import escape_control_chars
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import Flows
@@ -31,6 +30,7 @@ from wirebert.inference.explanations import explain_rows, needs_explanation, str
 from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
 from wirebert.shapes import Int64
+from wirebert.untrusted_text import escape_control_chars
 
 PART_ROWS = 16_384
 """Rows that a detector scores at a time: enough to share equal rows, few enough that the stages overlap."""

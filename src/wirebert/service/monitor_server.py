@@ -17,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from wirebert.console import warn
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.headers import bearer_key
 from wirebert.service.prometheus import CONTENT_TYPE, drift_metrics
 from wirebert.service.server import ServerConfig, listen, require_keys
+from wirebert.untrusted_text import warn
 
 STUCK_S: Final = 120.0
 """Seconds without a sign of life after which the monitor counts as stuck."""

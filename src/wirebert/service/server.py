@@ -16,7 +16,6 @@ from typing import Final
 
 import uvicorn
 
-from wirebert.console import warn
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
@@ -27,6 +26,7 @@ from wirebert.service.incidents import Incidents
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
 from wirebert.service.request_heads import MAX_HEAD_BYTES
+from wirebert.untrusted_text import warn
 
 GRACE_S: Final = 60
 """Seconds that accepted requests may take after SIGTERM before they are cut off."""

@@ -16,13 +16,13 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Final, final
 
-from wirebert.console import warn
 from wirebert.errors import ConfigError, UserError
 from wirebert.inference.detector import Detector
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
 from wirebert.service.prometheus import SHARED_FOLDER, forget_process
 from wirebert.service.server import GRACE_S, ServerConfig, listen, serve, told_address
+from wirebert.untrusted_text import warn
 
 _BAD_INPUT: Final = 2
 """Exit code of a process whose sentence the user has read."""

@@ -15,7 +15,6 @@ from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.results import join_parquet
 from wirebert.cluster.staging import placed_shards, renumber, staged
 from wirebert.cluster.storage import Storage
-from wirebert.console import warn
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.labels import ClassMap
@@ -26,6 +25,7 @@ from wirebert.evaluation.evaluate import ScoredRows, score_part
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import ParquetWriter
+from wirebert.untrusted_text import warn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from wirebert.console import warn
 from wirebert.data.findings import Finding
 from wirebert.errors import DataError
+from wirebert.untrusted_text import warn
 
 
 def tell(findings: Iterable[Finding]) -> None:

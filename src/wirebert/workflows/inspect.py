@@ -4,28 +4,22 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Final
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
+from wirebert.data.checks.column_profile import ColumnProfile
 from wirebert.data.checks.profile import TableProfile, profile_table
-from wirebert.data.findings import SEVERITIES, format_names
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import reading_bar
+from wirebert.untrusted_text import printable_name
 
-WIDE: Final = 110
-"""Columns of a terminal from which on the table of columns has room for notes."""
+COUNTS: Final = ("missing", "distinct")
+"""Columns of the table that are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -117,62 +111,63 @@ def inspect_data(
     )
 
 
-def show_inspection(inspection: Inspection, console: Console, data: str = "") -> None:
-    """Print format, lines, classes, columns, findings and what to do next with `data`."""
+def plain_lines(inspection: Inspection, data: str = "") -> Iterator[str]:
+    """Format, lines, classes, then one line per column and per finding, and what to do next with `data`."""
+    yield from summary_lines(inspection)
+    rows = [cells_of(column) for column in inspection.profile.columns]
+    widths = {heading: max(len(heading), *(len(row[heading]) for row in rows)) for heading in rows[0]}
+    for row in [{heading: heading for heading in widths}, *rows]:
+        cells = (
+            cell.rjust(widths[heading]) if heading in COUNTS else cell.ljust(widths[heading])
+            for heading, cell in row.items()
+        )
+        yield "  ".join(cells).rstrip()
+    for finding in inspection.findings:
+        severity = "accepted" if finding.is_accepted else finding.severity
+        yield f"{severity}: {finding.code}: {finding.message}"
+    yield from next_lines(inspection, data)
+
+
+def summary_lines(inspection: Inspection) -> Iterator[str]:
+    """Format, listing of the files, rows and classes."""
     flows, schema = inspection.flows, inspection.flows.schema
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    say(
+    yield (
         f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, "
         f"{len(schema.features)} of them features"
     )
-    for line in listing_lines(inspection.listing):
-        say(line)
+    yield from listing_lines(inspection.listing)
     lines = inspection.profile.invalid_values.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
     parts = [f", {count:,} {name if count > 1 else _single(name)}" for name, count in left.items()]
-    say(f"{inspection.profile.num_rows:,} rows{''.join(parts)}")
+    yield f"{inspection.profile.num_rows:,} rows{''.join(parts)}"
     counts = {name: count for name, count in inspection.class_counts.items() if count}
     if counts:
         shares = ", ".join(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
         ratio = f"the largest is {imbalance_ratio(counts):,.0f} times the smallest"
-        say(f"classes: {shares}; {ratio if len(counts) > 1 else 'training needs another'}")
-    is_narrow = console.width < WIDE
-    console.print(column_table(inspection.profile, plain=not console.is_terminal, is_narrow=is_narrow))
-    if is_narrow:
-        for column in inspection.profile.columns:
-            if column.column.note:
-                console.print(Text(f"{column.name}: {column.column.note}"))
-    if console.is_terminal:
-        for line in grouped_findings(inspection.findings):
-            console.print(Text(line))
-    else:
-        for finding in inspection.findings:  # in a pipe, one finding per line
-            severity = "accepted" if finding.is_accepted else finding.severity
-            say(f"{severity}: {finding.code}: {finding.message}")
+        yield f"classes: {shares}; {ratio if len(counts) > 1 else 'training needs another'}"
+
+
+def cells_of(column: ColumnProfile) -> dict[str, str]:
+    """Heading -> text of one line of the table of columns."""
+    return {
+        "column": column.name,
+        "kind": column.kind.value,
+        "feature": "yes" if column.is_feature else "no",
+        "missing": f"{column.num_missing:,}",
+        "distinct": column.distinct_text,
+        "range": "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}",
+        "note": column.column.note,
+    }
+
+
+def next_lines(inspection: Inspection, data: str) -> Iterator[str]:
+    """What usually comes next with `data`; nothing without it."""
     if data:
-        say("next:")
+        yield "next:"
         for command in next_commands(inspection, data):
-            say(f"  {command}")
-
-
-def grouped_findings(findings: Sequence[Finding]) -> list[str]:
-    """A paragraph for each code, the most severe first: how many, the first in words, and the
-    columns of the others."""
-    groups: dict[tuple[int, str, str], list[Finding]] = {}
-    for finding in findings:
-        severity = "accepted" if finding.is_accepted else finding.severity
-        rank = len(SEVERITIES) if finding.is_accepted else SEVERITIES.index(finding.severity)
-        groups.setdefault((rank, severity, finding.code), []).append(finding)
-    lines: list[str] = []
-    for (_, severity, code), members in sorted(groups.items(), key=lambda group: group[0][0]):
-        first, *others = members
-        columns = [other.column for other in others if other.column]
-        more = f"; the same of {format_names(columns, 8)}" if columns else ""
-        times = f" ({len(members)})" if others else ""
-        lines.append(f"{severity}: {code}{times}: {first.message}{more}")
-    return lines
+            yield f"  {command}"
 
 
 def next_commands(inspection: Inspection, data: str) -> list[str]:
@@ -211,32 +206,6 @@ def lines_of(lines: ParseStats) -> dict[str, int]:
 def _single(name: str) -> str:
     """`line of header and above` for `lines of header and above`."""
     return re.sub(r"s\b", "", name, count=1)
-
-
-def column_table(seen: TableProfile, *, plain: bool, is_narrow: bool = False) -> Table:
-    """One line per column; narrow without notes, and without missing values if there are none."""
-    table = Table(box=None if plain else box.HORIZONTALS, padding=(0, 1 if is_narrow else 2, 0, 0))
-    has_missing = any(column.num_missing for column in seen.columns)
-    headings = {"column": "left", "kind": "left", "feature": "left", "missing": "right", "distinct": "right"}
-    headings |= {"range": "left", "note": "left"}
-    left_out = {*(["note"] if is_narrow else []), *(["missing"] if is_narrow and not has_missing else [])}
-    for heading, justify in headings.items():
-        if heading not in left_out:
-            # Only a note may take several lines; the other cells are short, and read best on one.
-            is_long = heading in ("column", "note")
-            table.add_column(heading, no_wrap=not is_long, overflow="fold", justify=justify)  # pyright: ignore
-    for column in seen.columns:
-        cells = {
-            "column": column.name,
-            "kind": column.kind.value,
-            "feature": "yes" if column.is_feature else "no",
-            "missing": f"{column.num_missing:,}",
-            "distinct": column.distinct_text,
-            "range": "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}",
-            "note": column.column.note,
-        }
-        table.add_row(*(Text(cell) for heading, cell in cells.items() if heading not in left_out))
-    return table
 
 
 def _columns(profile: TableProfile) -> list[Mapping[str, object]]:

@@ -17,7 +17,6 @@ from rich.console import Console
 
 import wirebert
 from wirebert.config import LearnConfig, write_run
-from wirebert.console import warn
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.progress import progress_bar
 from wirebert.decision.calibration import LogitScaling
@@ -57,6 +56,7 @@ from wirebert.training.seeding import Purpose, mix
 from wirebert.training.teacher_store import WINDOW, cached_log_probs, windows
 from wirebert.unsupervised.surprisal import SurprisalScorer, grouped_passes
 from wirebert.unsupervised.targets import UnusualTarget, most_surprising
+from wirebert.untrusted_text import warn
 from wirebert.workflows.fit import run_training, with_reference
 from wirebert.workflows.learning_report import (
     UNUSUAL_ID,

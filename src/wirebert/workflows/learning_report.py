@@ -13,7 +13,6 @@ from rich.console import Console
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
 from wirebert.config import LearnConfig
-from wirebert.console import printable_name
 from wirebert.data.arrow_columns import to_texts
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.times import seconds_of
@@ -36,6 +35,7 @@ from wirebert.report.learning import (
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict, to_builtins
 from wirebert.shapes import Int64
+from wirebert.untrusted_text import printable_name
 from wirebert.workflows.prepare import PreparedData
 from wirebert.workflows.report import command_line
 

@@ -14,7 +14,7 @@ from wirebert.cluster.remote import open_any
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
 from wirebert.cluster.storage import Storage, is_uri, next_to
-from wirebert.console import SafeConsole, warn
+from wirebert.console import SafeConsole
 from wirebert.data.flows import DataConfig, Flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.errors import ConfigError, DataError
@@ -22,6 +22,7 @@ from wirebert.inference.artifact import load_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.predictions import WRITERS
 from wirebert.inference.rejected_rows import rejected_path
+from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings, tell
 
 

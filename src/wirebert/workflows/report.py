@@ -14,7 +14,6 @@ from typing import Final, cast
 from rich.console import Console
 
 from wirebert.companion_process import CompanionProcess
-from wirebert.console import printable_name
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.folders import listing_lines
@@ -39,6 +38,7 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation_config import DistillationConfig
+from wirebert.untrusted_text import printable_name
 
 NUM_ARTISTS: Final = 4
 """Processes that draw the charts of a run on a machine with a GPU."""

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from wirebert.companion_process import CompanionProcess
 from wirebert.config import RunConfig
-from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.flows import FlowSubset, open_flows
@@ -43,6 +42,7 @@ from wirebert.serialization import settings_to_dict, to_builtins
 from wirebert.telemetry.processors import num_processors
 from wirebert.training.device import check_machine, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
+from wirebert.untrusted_text import printable_name, warn
 from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows

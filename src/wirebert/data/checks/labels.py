@@ -5,12 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from shlex import quote
 
-from wirebert.console import escape_control_chars
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.labels import ANY_LABEL, ATTACK_CLASS, DROPPED, imbalance_ratio, is_same_class
 from wirebert.data.schema.label_names import is_doubtful, means_benign
 from wirebert.data.schema.schema import ColumnKind
+from wirebert.untrusted_text import escape_control_chars
 
 IMBALANCE_LIMIT = 20.0
 """Imbalance is reported above this ratio of the largest to the smallest class."""

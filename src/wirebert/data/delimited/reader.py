@@ -24,11 +24,11 @@ from wirebert.data.delimited.blank_lines import (
     without_blanks_before_quotes,
 )
 from wirebert.data.dialect import (
-    DAMAGE,
     ByteStream,
     ContentDigest,
     Decoded,
     Dialect,
+    damage,
     open_bytes,
     reason_of,
     rewound,
@@ -82,7 +82,7 @@ def read_delimited(
             yield from tables(stream, dialect, block_bytes, names=names, parse_stats=parse_stats)
             if hashed is not None:
                 hashed.drain()
-    except (*DAMAGE, UnicodeError) as error:
+    except (*damage(), UnicodeError) as error:
         reason = f"damaged or not {dialect.encoding} ({reason_of(error)})"
         raise DataError(f"{where}: {reason}; copy it again, or set data.encoding") from error
 

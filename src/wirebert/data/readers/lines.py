@@ -8,10 +8,9 @@ from typing import IO, Literal, cast
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-import pyarrow.json as arrow_json
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import DAMAGE, Compression, Decoded, open_bytes, reason_of
+from wirebert.data.dialect import Compression, Decoded, damage, open_bytes, reason_of
 from wirebert.data.readers.json_values import table_of_objects
 from wirebert.errors import DataError
 from wirebert.files import MAX_DEPTH
@@ -37,7 +36,7 @@ def byte_blocks(
             while chunk := stream.read(block_bytes):
                 yield chunk.removeprefix(UTF8_MARK) if is_first else chunk
                 is_first = False
-    except DAMAGE as error:
+    except damage() as error:
         raise DataError(
             f"{where}: the file is damaged or incomplete ({reason_of(error)}); copy it again"
         ) from error
@@ -172,6 +171,8 @@ def parse_json(
 
 
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
+    import pyarrow.json as arrow_json
+
     return arrow_json.read_json(
         cast(IO[bytes], pa.BufferReader(block)),
         read_options=arrow_json.ReadOptions(block_size=max(1 << 20, len(block) + 1)),

@@ -3,10 +3,7 @@ file."""
 
 import tomllib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-
-import tomli_w
 
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
@@ -34,6 +31,8 @@ def write_schema(schema: FlowSchema, path: Path) -> None:
     """
     try:
         with path.open("x", encoding="utf-8") as file:
+            import tomli_w
+
             file.write(tomli_w.dumps(schema.to_dict()))
     except OSError as error:
         raise SchemaError(
@@ -43,11 +42,7 @@ def write_schema(schema: FlowSchema, path: Path) -> None:
 
 def known_schemas() -> dict[str, FlowSchema]:
     """The schemas that come with wirebert, by name."""
-    files = [
-        file
-        for file in resources.files("wirebert.data.schema").joinpath("known").iterdir()
-        if file.name.endswith(".toml")
-    ]
+    files = Path(__file__).with_name("known").glob("*.toml")
     read = [
         FlowSchema.from_dict(tomllib.loads(file.read_text(encoding="utf-8")), file.name) for file in files
     ]

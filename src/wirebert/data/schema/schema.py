@@ -3,7 +3,6 @@
 A schema is data (TOML), never code. `data/schema/known/*.toml` are the built-in ones.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -288,6 +287,8 @@ def missing_name(what: str, name: str, candidates: Iterable[str]) -> str:
     "there is no column 'lable', did you mean 'label'? known: dur, label"
     """
     candidates = list(candidates)
+    import difflib
+
     near = difflib.get_close_matches(name.lower(), [other.lower() for other in candidates], n=1)
     suggestion = next(
         (f", did you mean {other!r}?" for other in candidates if near and other.lower() == near[0]), ";"

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from wirebert.data.schema.column_names import plain_name
@@ -111,8 +111,7 @@ def _find(name: str) -> Spelling | None:
 
 @cache
 def _table() -> dict[str, Any]:
-    file = resources.files("wirebert.data.schema").joinpath("spellings.toml")
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("spellings.toml").read_text(encoding="utf-8"))
 
 
 @cache

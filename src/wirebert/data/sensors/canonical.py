@@ -11,10 +11,9 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import cast
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -72,6 +71,8 @@ def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
     >>> parse_sensor_table("toy", {"title": "Toy", "columns": {"src_ip": "from"}}).columns
     {'src_ip': 'from'}
     """
+    import msgspec  # here, as it takes a while to load
+
     table = msgspec.convert({**words, "name": name}, SensorTable)
     if "own" not in words:
         return table
@@ -82,7 +83,7 @@ def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
 @cache
 def read_words(file: str) -> Mapping[str, object]:
     """A TOML file of `sensors/`."""
-    return tomllib.loads(resources.files("wirebert.data.sensors").joinpath(file).read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
 
 
 @cache

@@ -10,8 +10,8 @@ from zlib import crc32
 
 from markupsafe import Markup, escape
 
-from wirebert.console import escape_control_chars
 from wirebert.report.plots.chart import Chart, Switch
+from wirebert.untrusted_text import escape_control_chars
 
 _LONG_NAME = 32
 """A row name of at least this many characters may wrap."""

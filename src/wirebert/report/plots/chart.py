@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from wirebert.console import escape_control_chars
+from wirebert.untrusted_text import escape_control_chars
 
 Spec = dict[str, object]
 """A Vega-Lite specification, or a part of one."""
