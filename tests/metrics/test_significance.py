@@ -48,7 +48,7 @@ def test_detection_is_the_highest_recall_of_the_roc_curve_at_one_percent() -> No
         assert found[place] == pytest.approx(recall[rates <= 0.01].max())
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     st.integers(2, 80), st.integers(1, 60), st.integers(1, 40), st.floats(0.05, 0.95), st.integers(0, 2**32)
 )
