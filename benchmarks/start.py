@@ -2,13 +2,14 @@
 
     python benchmarks/start.py [--model RUN]... [--rounds 5]
 
-Each program runs in a process of its own, in turns; the least of all rounds counts. With --model, one row of generated
+Each program runs in a process of its own, in turns; told is the mean of all rounds. With --model, one row of generated
 traffic is scored with that model; --base adds a `base` model with random weights, exported in 8 bits.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -79,11 +80,11 @@ def main() -> None:
         runs = [
             {name: measured(arguments) for name, arguments in programs.items()} for _ in range(options.rounds)
         ]
-    base = min(run["imports"][0] for run in runs)
+    base = statistics.mean(run["imports"][0] for run in runs)
     print("| program | CPU seconds | times the imports | peak memory in MB |\n|---|---|---|---|")
     for name in programs:
-        cpu_s = min(run[name][0] for run in runs)
-        print(f"| {name} | {cpu_s:.2f} | {cpu_s / base:.2f} | {min(run[name][1] for run in runs):.0f} |")
+        cpu_s = statistics.mean(run[name][0] for run in runs)
+        print(f"| {name} | {cpu_s:.3f} | {cpu_s / base:.2f} | {max(run[name][1] for run in runs):.0f} |")
 
 
 if __name__ == "__main__":
