@@ -1,8 +1,10 @@
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from wirebert.cluster.executors import MAX_LOSSES, InProcess, Losses, Pool
@@ -29,6 +31,22 @@ def test_this_process_loads_a_job_once_and_not_for_nothing():
     assert job.loaded == []
     assert list(InProcess().run(job, [1, 2, 3])) == [1, 4, 9]
     assert job.loaded == [1]
+
+
+@dataclass(frozen=True)
+class ThreadsOfArrow:
+    """A job that tells how many threads a library of the worker uses."""
+
+    def load(self) -> Callable[[int], int]:
+        return lambda _: pa.cpu_count()
+
+
+@pytest.mark.slow
+def test_libraries_of_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wirebert.cluster.executors.num_processors", lambda: 12)
+    before = dict(os.environ)
+    assert set(Pool(2).run(ThreadsOfArrow(), [1, 2])) == {6}
+    assert dict(os.environ) == before
 
 
 @pytest.mark.slow

@@ -2,16 +2,19 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from threading import Thread
 from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 
+from wirebert.companion_process import THREADS
 from wirebert.errors import DataError
+from wirebert.telemetry.processors import num_processors
 from wirebert.untrusted_text import warn
 
 Item = TypeVar("Item")
@@ -69,7 +72,10 @@ class Pool:
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
         """The result of each item, in any order."""
-        waiting = dict(enumerate(items))
+        with _threads_per_process(max(1, num_processors() // self.num_workers)):
+            yield from self._results(job, dict(enumerate(items)))
+
+    def _results(self, job: Job, waiting: dict[int, Any]) -> Iterator[Any]:
         losses = Losses()
         while waiting:
             pool = ProcessPoolExecutor(
@@ -96,6 +102,24 @@ class Pool:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@contextmanager
+def _threads_per_process(number: int) -> Generator[None]:
+    """Let libraries of the processes started in this block use this many threads, not all cores each.
+
+    They look once, when they are loaded; those of this process were loaded before.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @final

@@ -37,11 +37,12 @@ from wirebert.report.terminal import print_report
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
+from wirebert.telemetry.processors import num_processors
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.untrusted_text import printable_name
 
-NUM_ARTISTS: Final = 4
-"""Processes that draw the charts of a run on a machine with a GPU."""
+MAX_ARTISTS: Final = 8
+"""Most processes that draw the charts of a run on a machine with a GPU."""
 
 Artist = CompanionProcess[dict[str, str]]
 
@@ -230,9 +231,8 @@ def write_report(
 
 def start_artists(*, is_separate: bool) -> list[Artist]:
     """What a `Drawing` is drawn by."""
-    return [
-        CompanionProcess(draw_into, is_separate=is_separate) for _ in range(NUM_ARTISTS if is_separate else 1)
-    ]
+    number = min(MAX_ARTISTS, max(1, num_processors() // 2)) if is_separate else 1
+    return [CompanionProcess(draw_into, is_separate=is_separate) for _ in range(number)]
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
