@@ -82,8 +82,9 @@ def is_among(
     for bounds in _ranges(len(others)):
         chosen = (rows if among is None else rows[among[rows]] for rows in _rows(others, *bounds))
         known = np.unique(np.concatenate([np.unique(others[rows]) for rows in chosen]))
-        for rows in _rows(hashes, *bounds):
-            found[rows] = np.isin(hashes[rows], known)
+        for rows in _rows(hashes, *bounds) if len(known) else ():
+            wanted = hashes[rows]
+            found[rows] = known.take(np.searchsorted(known, wanted), mode="clip") == wanted
     return found
 
 
@@ -104,7 +105,7 @@ def _rows(
 
 
 def _parts(hashes: UInt64[np.ndarray, " rows"], labels: Int32[np.ndarray, " rows"]) -> Iterator[_Groups]:
-    """The groups of each range of hashes."""
+    """The rows of equal hash and label, of one range of hashes after the other."""
     for bounds in _ranges(len(hashes)):
         pieces, num_rows = list[_Groups](), 0
         for rows in _rows(hashes, *bounds):
