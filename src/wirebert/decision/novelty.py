@@ -293,6 +293,7 @@ class NoveltyScorer:
             "means": self.space.means,
             "spreads": self.space.spreads,
             "kept": self.neighbours.kept.astype(np.float16),
+            "max_distance": np.array([self.space.max_distance], np.float32),
         } | ({} if gaps is None else {"gaps": gaps})
 
     @staticmethod
@@ -303,7 +304,9 @@ class NoveltyScorer:
             for name, values in codes.items()
         ]
         gaps = arrays.get("gaps")
-        most = MAX_DISTANCE if gaps is None else RELATIVE_MAX_DISTANCE
+        # A model that was saved before the cut was is cut as its kind was.
+        usual = MAX_DISTANCE if gaps is None else RELATIVE_MAX_DISTANCE
+        most = float(arrays.get("max_distance", [usual])[0])
         space = ColumnSpace(FeatureEncoder(tuple(known)), True, arrays["means"], arrays["spreads"], most)
         return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32), gaps))
 
