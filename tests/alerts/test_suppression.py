@@ -43,16 +43,6 @@ def rules(text: str, folder: Path) -> Suppressions:
 def test_a_rule_hides_what_meets_all_its_conditions(tmp_path: Path, conditions: str, hidden: list[bool]):
     found = rules(f'[[rule]]\n{conditions}\nreason = "known"', tmp_path)
     assert found.hides(RECORDS, NOW_S).tolist() == hidden
-    assert found.num_hidden == [sum(hidden)]
-
-
-def test_each_alert_is_counted_once_for_the_first_rule(tmp_path: Path):
-    text = '[[rule]]\nclass = "scan"\nreason = "a"\n[[rule]]\nport = 80\nreason = "b"'
-    found = rules(text, tmp_path)
-    assert found.hides(RECORDS, NOW_S).all()
-    assert found.num_hidden == [4, 1]
-    found.hides(RECORDS, NOW_S)
-    assert found.num_hidden == [8, 2]
 
 
 def test_a_condition_on_a_column_that_is_not_there_hides_nothing():

@@ -263,10 +263,10 @@ def test_a_budget_of_incidents_is_kept_by_those_that_alerts_make(
     for table in flows.blocks():
         records = verdict_table(table, scorer.score(table), flows.schema, np.arange(table.num_rows))
         tracker.add(records)
-    assert tracker.counts.opened <= 2 * per_day
-    assert tracker.counts.opened > 0 or per_day < 1  # equal scores at the top may be two incidents
+    assert tracker.opened.total() <= 2 * per_day
+    assert tracker.opened.total() > 0 or per_day < 1  # equal scores at the top may be two incidents
     assert found.operating_point is not None
-    assert f"{tracker.counts.opened} incidents on" in "; ".join(found.operating_point.notes)
+    assert f"{tracker.opened.total()} incidents on" in "; ".join(found.operating_point.notes)
     by_alert = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=per_day)).operating_point
     assert by_alert is not None
     assert by_alert.alert_budget is not None

@@ -145,12 +145,10 @@ def event_times(
 def incident_records(
     records: pa.Table,
     time_s: Float64[np.ndarray, " flows"],
-    latest_s: Float64[np.ndarray, " flows"],
     settings: IncidentSettings,
     benign: str | None = None,
-) -> Iterator[tuple[IncidentRecord, int]]:
-    """The alerts of the records, grouped and added up, by the time of their first flow; and how many of each
-    came too late."""
+) -> Iterator[IncidentRecord]:
+    """The alerts of the records, grouped and added up, by the time of their first flow."""
     rows = np.flatnonzero(_opens(records, settings))
     if not len(rows):
         return
@@ -159,7 +157,7 @@ def incident_records(
     names = alert_classes(chosen, benign)
     sources = _texts(chosen, columns.source)
     keys = group_keys(sources, names, settings.group_by)
-    time_s, late = time_s[rows], latest_s[rows] - time_s[rows] > settings.late_s
+    time_s = time_s[rows]
     groups = incident_ids(keys, time_s, np.ones(len(rows), np.bool_), settings.gap_s)
     order = np.lexsort((np.arange(len(rows)), time_s, groups))
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
@@ -169,7 +167,7 @@ def incident_records(
     for part, examples in zip(parts, table.examples(parts), strict=True):
         record = table.record(part, str(keys[int(part[0])]))
         record.examples = examples
-        yield record, int(late[part].sum())
+        yield record
 
 
 def _opens(records: pa.Table, settings: IncidentSettings) -> Bool[np.ndarray, " flows"]:

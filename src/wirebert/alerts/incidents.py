@@ -1,5 +1,6 @@
 """Alerts to incidents: flows of one source and class without a long gap are one thing to look at."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast, final
@@ -68,30 +69,6 @@ class IncidentEvent:
     """Why it was closed, if not by the gap: `merged into ID`, `too many open`, `stopped`."""
 
 
-@dataclass(kw_only=True, slots=True)
-class IncidentCounts:
-    """Totals since the start, kept over restarts."""
-
-    opened: int = 0
-    updated: int = 0
-    closed: int = 0
-    merged: int = 0
-    """Closed since a late flow showed that they are part of another."""
-    forced: int = 0
-    """Closed early, since too many were open."""
-    flows: int = 0
-    """Flows that were alerted."""
-    late: int = 0
-    """Of these, flows behind the bound `late_s`."""
-    folded: int = 0
-    """Flows of incidents beyond the limit per hour, which are folded into one."""
-    weak: int = 0
-    """Alerts of one source and class that were no incident, since their joint score stayed below
-    `min_score`."""
-    by_class: dict[str, int] = field(default_factory=dict[str, int])
-    """Class -> incidents opened."""
-
-
 @final
 class IncidentTracker:
     """Keeps the open incidents of a stream of verdict records; memory is bounded by the settings.
@@ -109,7 +86,8 @@ class IncidentTracker:
     ) -> None:
         self.settings, self.benign = settings, benign
         self.techniques = techniques or AttackTechniques.built_in()
-        self.counts = IncidentCounts()
+        self.opened: Counter[str] = Counter()
+        """Class -> incidents opened since the start, kept over restarts."""
         self.watermark_s = float("-inf")
         """The event time: the latest one seen, of several sources that of the one furthest behind."""
         self._latest: dict[str, float] = {}
@@ -128,11 +106,6 @@ class IncidentTracker:
         """Whether nothing would be closed by time."""
         return not self._open
 
-    def open_incidents(self) -> list[Incident]:
-        """The open incidents, the most severe first, then the latest."""
-        found = [incident_of(record, self.techniques) for record in self._records() if record.num_events]
-        return sorted(found, key=lambda incident: (-incident.severity, -incident.last_s))
-
     def add(self, records: pa.Table, origin: str = "", behind: Collection[str] = ()) -> list[IncidentEvent]:
         """Take verdict records (of any verdict: `pass` moves time on), and close what has become quiet.
 
@@ -145,9 +118,7 @@ class IncidentTracker:
         begun = float("-inf") if self._latest else self.watermark_s
         time_s, latest_s = event_times(records, self._latest.get(origin, begun))
         events: list[IncidentEvent] = []
-        for record, late in incident_records(records, time_s, latest_s, self.settings, self.benign):
-            self.counts.flows += record.num_flows
-            self.counts.late += late
+        for record in incident_records(records, time_s, self.settings, self.benign):
             events += self._take(record)
         self._latest[origin] = float(latest_s[-1])
         held_s = [self._latest[name] for name in (origin, *behind) if name in self._latest]
@@ -168,7 +139,6 @@ class IncidentTracker:
         excess = len(records) - len(quiet) - self.settings.max_open
         if excess > 0:
             closed += [(one, "too many open") for one in records[len(quiet) : len(quiet) + excess]]
-            self.counts.forced += excess
         events = [event for one, reason in closed for event in self._close(one, reason)]
         hour = (horizon_s - self.settings.gap_s) // _HOUR_S
         self._opened_in = {at: count for at, count in self._opened_in.items() if at >= hour}
@@ -192,7 +162,6 @@ class IncidentTracker:
             for other in touched:
                 if other is not first:
                     first.absorb(other)
-                    self.counts.merged += other.num_events > 0
                     events += self._close(other, f"merged into {first.incident_id}")
             return events + self._update(first)
         self._open.setdefault(record.key, []).append(record)
@@ -203,7 +172,6 @@ class IncidentTracker:
         hour = int(record.first_s // _HOUR_S)
         limit = self.settings.max_alerts_per_hour
         if limit and self._opened_in.get(hour, 0) >= limit:
-            self.counts.folded += record.num_flows
             self._remove(record)
             record.key = FOLDED
             folded = next((one for one in self._open.get(FOLDED, ()) if one.hour == hour), None)
@@ -213,9 +181,7 @@ class IncidentTracker:
             self._open.setdefault(FOLDED, []).append(record)
         else:
             self._opened_in[hour] = self._opened_in.get(hour, 0) + 1
-        self.counts.opened += 1
-        name = record.class_name
-        self.counts.by_class[name] = self.counts.by_class.get(name, 0) + 1
+        self.opened[record.class_name] += 1
         return [self._event("opened", record)]
 
     def _update(self, record: IncidentRecord) -> list[IncidentEvent]:
@@ -225,16 +191,11 @@ class IncidentTracker:
         severity = incident_of(record, self.techniques).severity
         if record.num_flows < 2 * record.num_told and severity <= record.severity_told:
             return []
-        self.counts.updated += 1
         return [self._event("updated", record)]
 
     def _close(self, record: IncidentRecord, reason: str) -> list[IncidentEvent]:
         self._remove(record)
-        if not record.num_events:
-            self.counts.weak += not reason.startswith("merged")
-            return []
-        self.counts.closed += 1
-        return [self._event("closed", record, reason)]
+        return [self._event("closed", record, reason)] if record.num_events else []
 
     def _remove(self, record: IncidentRecord) -> None:
         records = self._open[record.key]
@@ -258,7 +219,7 @@ class IncidentTracker:
                 {
                     "watermark_s": self.watermark_s,
                     "latest": self._latest,
-                    "counts": self.counts,
+                    "opened": self.opened,
                     "opened_in": list(self._opened_in.items()),
                     "open": self._records(),
                 }
@@ -281,7 +242,7 @@ class IncidentTracker:
         """
         tracker = cls(settings, techniques, benign=benign)
         saved = from_builtins(_State, state)
-        tracker.counts, tracker._opened_in = saved.counts, dict(saved.opened_in)
+        tracker.opened, tracker._opened_in = Counter(saved.opened), dict(saved.opened_in)
         tracker._latest = dict(saved.latest)
         if saved.watermark_s is not None:
             tracker.watermark_s = saved.watermark_s
@@ -319,9 +280,9 @@ def incident_of(record: IncidentRecord, techniques: AttackTechniques) -> Inciden
 class _State:
     """What `state` writes."""
 
-    counts: IncidentCounts
     opened_in: list[tuple[int, int]]
     open: list[IncidentRecord]
+    opened: dict[str, int] = field(default_factory=dict[str, int])
     latest: dict[str, float] = field(default_factory=dict[str, float])
     watermark_s: float | None = None
     """None before the first flow: JSON has no infinity."""

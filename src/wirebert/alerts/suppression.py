@@ -46,7 +46,7 @@ class SuppressionRule:
 
 @final
 class Suppressions:
-    """The rules of a file, and how many alerts each has hidden.
+    """The rules of a file.
 
     >>> Suppressions.parse({"rule": [{"class": "scan"}]}, "quiet.toml")
     Traceback (most recent call last):
@@ -55,8 +55,6 @@ class Suppressions:
 
     def __init__(self, rules: Sequence[SuppressionRule] = ()) -> None:
         self.rules = tuple(rules)
-        self.num_hidden = [0] * len(self.rules)
-        """Alerts hidden by each rule; of several that apply, the first counts."""
 
     @classmethod
     def load(cls, path: Path) -> "Suppressions":
@@ -74,16 +72,13 @@ class Suppressions:
         return cls([_rule(rule, f"{where}, rule {number}") for number, rule in enumerate(rules, 1)])
 
     def hides(self, records: pa.Table, now_s: float | None = None) -> Bool[np.ndarray, " flows"]:
-        """Whether a rule hides each of these verdict records; what is hidden is counted."""
+        """Whether a rule hides each of these verdict records."""
         now_s = time.time() if now_s is None else now_s
         columns = flow_columns(records.column_names)
         hidden = np.zeros(records.num_rows, np.bool_)
-        for at, rule in enumerate(self.rules):
-            if rule.is_expired(now_s):
-                continue
-            applies = _applies(rule, records, columns) & ~hidden
-            self.num_hidden[at] += int(applies.sum())
-            hidden |= applies
+        for rule in self.rules:
+            if not rule.is_expired(now_s):
+                hidden |= _applies(rule, records, columns)
         return hidden
 
     def findings(self, now_s: float | None = None) -> tuple[Finding, ...]:

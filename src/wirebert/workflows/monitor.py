@@ -345,7 +345,7 @@ class _Desk:
         return {
             **self.counts.to_dict(len(self._detector.artifact.tokenizer.slots)),
             "incidents_open": self._tracker.num_open,
-            "incidents_by_class": dict(self._tracker.counts.by_class),
+            "incidents_by_class": dict(self._tracker.opened),
             "lag": {name: lag._asdict() for name, lag in lags.items()},
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),
