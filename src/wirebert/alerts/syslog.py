@@ -9,9 +9,9 @@ import ssl
 import struct
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, final
@@ -24,6 +24,8 @@ _FACILITY_CODES = dict(zip(FACILITIES, (1, 3, 4, 10, *range(16, 24)), strict=Tru
 _NIL = "-"
 _BOM = b"\xef\xbb\xbf"
 _CUT = " ..."
+_WARNING = 4
+"""Severity of all messages."""
 _PORTS = {"udp": 514, "tcp": 514, "tls": 6514}
 
 
@@ -41,12 +43,6 @@ class SyslogSettings:
     """Certificates, in PEM, of who may have signed that of the receiver; none: those of the system."""
     facility: str = "local0"
     """Facility of the messages, such as local0."""
-    app_name: str = "wirebert"
-    """Name of the sender, at most 48 printable characters."""
-    hostname: str = ""
-    """Host in the messages; empty: the name of this one."""
-    max_bytes: int = 0
-    """Longest message; longer ones are cut. 0: 2,048 by UDP, else 65,536."""
     timeout_s: float = 10.0
     """Longest wait for the receiver, above 0; three times as long for the end of a connection."""
 
@@ -59,70 +55,31 @@ class SyslogSettings:
             raise ConfigError(f"syslog port must be from 1 to 65535, got {self.port}")
         if not self.timeout_s > 0:
             raise ConfigError(f"syslog timeout_s must be above 0, got {self.timeout_s}")
-        if self.max_bytes and self.max_bytes < 480:
-            raise ConfigError(f"syslog max_bytes must be 0 or at least 480, got {self.max_bytes}")
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest message."""
-        return self.max_bytes or (2_048 if self.transport == "udp" else 65_536)
+        """Bytes of the longest message; longer ones are cut."""
+        return 2_048 if self.transport == "udp" else 65_536
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SyslogMessage:
-    """One message, before it is written down."""
-
-    text: str
-    severity: int = 5
-    """0 emergency to 7 debug."""
-    time: datetime | None = None
-    """With its zone; None: now."""
-    message_id: str = _NIL
-    process_id: str = _NIL
-    data: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
-    """Structured data: element -> parameter -> value. A name of our own ends in `@` and a number."""
-
-
-def format_message(message: SyslogMessage, settings: SyslogSettings, hostname: str = _NIL) -> bytes:
+def format_message(
+    text: bytes, settings: SyslogSettings, hostname: str = _NIL, time: datetime | None = None
+) -> bytes:
     """The message as RFC 5424 writes it, at most `settings.longest` bytes; the end of a long text is cut.
 
-    >>> time = datetime(2026, 3, 1, tzinfo=UTC)
-    >>> settings = SyslogSettings(host="siem", facility="local0")
-    >>> note = SyslogMessage(text="a scan", severity=4, time=time, data={"a@1": {"b": 'x"]'}})
-    >>> format_message(note, settings, "sensor").replace(_BOM, b"|").decode()
-    '<132>1 2026-03-01T00:00:00.000000Z sensor wirebert - - [a@1 b="x\\\\"\\\\]"] |a scan'
+    >>> moment, settings = datetime(2026, 3, 1, tzinfo=UTC), SyslogSettings(host="siem", facility="local0")
+    >>> format_message(b"a scan", settings, "sensor", moment).replace(_BOM, b"|").decode()
+    '<132>1 2026-03-01T00:00:00.000000Z sensor wirebert - alert - |a scan'
     """
-    stamp = (message.time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    priority = 8 * _FACILITY_CODES[settings.facility] + message.severity
-    names = [(hostname, 255), (settings.app_name, 48), (message.process_id, 128), (message.message_id, 32)]
-    words = " ".join(_name(text, size) for text, size in names)
-    head = f"<{priority}>1 {stamp} {words} {_structured(message.data)} ".encode()
-    text = message.text.encode("utf-8", "replace")
+    stamp = (time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    priority = 8 * _FACILITY_CODES[settings.facility] + _WARNING
+    sender = re.sub(r"[^\x21-\x7e]", "_", hostname)[:255] or _NIL
+    head = f"<{priority}>1 {stamp} {sender} wirebert {_NIL} alert {_NIL} ".encode()
+    text = text.decode("utf-8", "replace").encode("utf-8", "replace")
     room = settings.longest - len(head) - len(_BOM)
     if len(text) > room:
-        text = text[: max(room - len(_CUT), 0)].decode("utf-8", "ignore").encode() + _CUT.encode()
-    return (head + _BOM + text)[: settings.longest]
-
-
-def _name(text: str, size: int) -> str:
-    """A word of the header: printable ASCII without blanks."""
-    return re.sub(r"[^\x21-\x7e]", "_", text)[:size] or _NIL
-
-
-def _structured(data: Mapping[str, Mapping[str, str]]) -> str:
-    elements = [
-        "[" + " ".join([_key(element), *(f'{_key(key)}="{_escape(value)}"' for key, value in values.items())])
-        for element, values in data.items()
-    ]
-    return "".join(f"{element}]" for element in elements) or _NIL
-
-
-def _key(text: str) -> str:
-    return re.sub(r'[^\x21-\x7e]|[="\]]', "_", text)[:32]
-
-
-def _escape(text: str) -> str:
-    return re.sub(r'(["\\\]])', r"\\\1", text)
+        text = text[: room - len(_CUT)].decode("utf-8", "ignore").encode() + _CUT.encode()
+    return head + _BOM + text
 
 
 @final
@@ -130,9 +87,8 @@ class SyslogSink:
     """Sends each event as the text of a syslog message; connects with the first event, and again after an
     error."""
 
-    def __init__(self, settings: SyslogSettings, *, message_id: str = "alert", severity: int = 4) -> None:
-        self._settings, self._message_id, self._severity = settings, message_id, severity
-        self._hostname = settings.hostname or socket.gethostname() or _NIL
+    def __init__(self, settings: SyslogSettings) -> None:
+        self._settings, self._hostname = settings, socket.gethostname()
         self._socket: socket.socket | None = None
         self._ends_connections, self._num_unclear = False, 0
 
@@ -142,18 +98,7 @@ class SyslogSink:
         Raises:
             OSError: the receiver cannot be reached, or is gone.
         """
-        messages = [
-            format_message(
-                SyslogMessage(
-                    text=event.decode("utf-8", "replace"),
-                    severity=self._severity,
-                    message_id=self._message_id,
-                ),
-                self._settings,
-                self._hostname,
-            )
-            for event in events
-        ]
+        messages = [format_message(event, self._settings, self._hostname) for event in events]
         if self._socket is None:
             self._socket = self._connected()
         try:
