@@ -26,19 +26,13 @@ def read_stream(body: bytes, wanted: Collection[str], limits: Limits) -> pa.Tabl
     try:
         _refuse_compressed(body)
         with pa.ipc.open_stream(body) as reader:
-            if len(reader.schema) > limits.max_columns:
-                raise RequestError(
-                    413, f"expected at most {limits.max_columns:,} columns, found {len(reader.schema):,}"
-                )
+            limits.require_columns(len(reader.schema))
             chosen = _chosen(reader.schema, wanted)
             batches: list[pa.RecordBatch] = []
             num_rows = 0
             for batch in reader:
                 num_rows += batch.num_rows
-                if num_rows > limits.max_rows:
-                    raise RequestError(
-                        413, f"expected at most {limits.max_rows:,} flows, found more; send them in several"
-                    )
+                limits.require_rows(num_rows)
                 some = batch.select(chosen)
                 some.validate(full=True)
                 batches.append(some)
@@ -98,13 +92,7 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
     else:
         column = column.cast(pa.float64(), safe=False)
     if pa.types.is_string(column.type):
-        longest = pc.max(pc.binary_length(column)).as_py() or 0
-        if longest > limits.max_field_characters:
-            raise RequestError(
-                413,
-                f"column {name!r}: expected values of at most {limits.max_field_characters:,} bytes, found "
-                f"one of {longest:,}",
-            )
+        limits.require_short(name, column)
     chunks: list[pa.Array] = [pa.array([], column.type), *column.chunks]
     return pa.concat_arrays(chunks)
 

@@ -12,11 +12,10 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final, cast, final
+from typing import Annotated, Any, Final, final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
@@ -31,7 +30,7 @@ from wirebert.errors import UserError
 from wirebert.inference.coverage import feature_coverage
 from wirebert.service.arrow_stream import read_stream
 from wirebert.service.limits import Limits, RequestError
-from wirebert.service.raw_logs import RawFlows, Value, is_sensor_log, read_log
+from wirebert.service.raw_logs import RawFlows, Value, check_lengths, is_sensor_log, read_log
 
 JSON, JSON_LINES, CSV, TEXT, ARROW = (
     "application/json",
@@ -114,8 +113,8 @@ class BodyReader:
         return flows
 
     def _read_json(self, body: bytes, *, lines: bool) -> RawFlows:
-        if lines and body.count(b"\n") > 2 * self._limits.max_rows:
-            raise self._too_many()
+        if lines:
+            self._limits.require_rows(body.count(b"\n") // 2)  # roughly: what is far beyond is not parsed
         try:
             rows = self._line.decode_lines(body) if lines else self._json.decode(body).flows
         except msgspec.ValidationError as error:
@@ -124,8 +123,7 @@ class BodyReader:
             raise RequestError(422, f"the body does not fit: {error}") from error
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestError(400, f"expected JSON, found something else: {error}") from error
-        if len(rows) > self._limits.max_rows:
-            raise self._too_many()
+        self._limits.require_rows(len(rows))
         found = tuple({name: None for row in rows for name in row})
         is_log = not lines and is_sensor_log(msgspec.json.Encoder().encode_lines(rows[:_SENSOR_ROWS]))
         if is_log or match_names(found, self._schema).renamed:
@@ -165,11 +163,8 @@ class BodyReader:
 
     def _table_of(self, body: bytes) -> tuple[pa.Table, tuple[str, ...]]:
         # Rough bounds first: a body far beyond a limit is not parsed.
-        if max(body.count(b"\n"), body.count(b"\r")) > 4 * self._limits.max_rows + 4:
-            raise self._too_many()
-        width = max(map(body.partition(b"\n")[0].count, (b",", b";", b"\t", b"|")))
-        if width > self._limits.max_columns:
-            raise self._too_wide(width)
+        self._limits.require_rows(max(body.count(b"\n"), body.count(b"\r")) // 4 - 1)
+        self._limits.require_columns(max(map(body.partition(b"\n")[0].count, (b",", b";", b"\t", b"|"))))
         head = body[:_HEAD_BYTES]
         if len(body) > _HEAD_BYTES:
             head = head[: head.rfind(b"\n") + 1]
@@ -197,19 +192,16 @@ class BodyReader:
         ]
         for left in (*parse_stats.examples, *parse_stats.footer):
             raise RequestError(422, f"{left.location}: {left.reason}; every row needs its verdict")
-        if parse_stats.num_rows > self._limits.max_rows:
-            raise self._too_many()
+        self._limits.require_rows(parse_stats.num_rows)
         if not blocks:
             raise RequestError(422, "expected rows of flows, found none")
         table = pa.concat_tables(blocks).unify_dictionaries().combine_chunks()
-        for name in table.column_names:
-            self._check_length(name, table[name])
+        check_lengths(table, self._limits)
         return table, names
 
     def _csv_names(self, rows: Sequence[Sequence[str]], *, has_header: bool) -> tuple[str, ...]:
         width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
-        if width > self._limits.max_columns:
-            raise self._too_wide(width)
+        self._limits.require_columns(width)
         if has_header:
             return clean_names(header_cells(rows, width))[0]
         names = self._schema.positional_names(width)
@@ -218,27 +210,6 @@ class BodyReader:
                 422, f"expected a header line with column names, found none above rows of {width:,} fields"
             )
         return names
-
-    def _check_length(self, name: str, column: pa.ChunkedArray) -> None:
-        for chunk in column.chunks:
-            assert isinstance(chunk, pa.DictionaryArray)
-            texts = cast(pa.StringArray, chunk.dictionary)
-            longest = pc.max(pc.binary_length(texts)).as_py() or 0
-            if longest > self._limits.max_field_characters:
-                raise RequestError(
-                    413,
-                    f"column {name!r}: expected values of at most {self._limits.max_field_characters:,} "
-                    "bytes, "
-                    f"found one of {longest:,}",
-                )
-
-    def _too_many(self) -> RequestError:
-        return RequestError(
-            413, f"expected at most {self._limits.max_rows:,} flows, found more; send them in several"
-        )
-
-    def _too_wide(self, width: int) -> RequestError:
-        return RequestError(413, f"expected at most {self._limits.max_columns:,} columns, found {width:,}")
 
     def _unknown(self) -> RequestError:
         known = ", ".join(sorted(self._features)[:8])

@@ -1,6 +1,12 @@
 """Limits on requests, per client and in total."""
 
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from wirebert.errors import ConfigError, UserError
 
@@ -73,3 +79,25 @@ class Limits:
     def max_held_bytes(self) -> int:
         """Memory for all bodies together."""
         return self.max_held_bodies * self.max_body_bytes
+
+    def require_rows(self, num_rows: int) -> None:
+        """Refuse a request with more flows."""
+        if num_rows > self.max_rows:
+            raise RequestError(
+                413, f"expected at most {self.max_rows:,} flows, found more; send them in several"
+            )
+
+    def require_columns(self, num_columns: int) -> None:
+        """Refuse a request with more columns."""
+        if num_columns > self.max_columns:
+            raise RequestError(413, f"expected at most {self.max_columns:,} columns, found {num_columns:,}")
+
+    def require_short(self, name: str, texts: pa.StringArray | pa.ChunkedArray) -> None:
+        """Refuse a column with longer values."""
+        longest = pc.max(pc.binary_length(texts)).as_py() or 0
+        if longest > self.max_field_characters:
+            raise RequestError(
+                413,
+                f"column {name!r}: expected values of at most {self.max_field_characters:,} bytes, found one "
+                f"of {longest:,}",
+            )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wirebert.data.context.context import without_context
 from wirebert.data.findings import Finding
@@ -93,15 +92,13 @@ def read_log(body: bytes, schema: FlowSchema, limits: Limits) -> RawFlows:
 def _read(path: Path, schema: FlowSchema, limits: Limits) -> RawFlows:
     flows = open_flows(path, _CONFIG, schema=without_context(schema))
     coverage = coverage_of(flows, schema)
-    if len(flows.parts[0].names) - len(flows.parts[0].unnamed) > limits.max_columns:
-        raise RequestError(413, f"expected at most {limits.max_columns:,} columns, found more")
+    limits.require_columns(len(flows.parts[0].names) - len(flows.parts[0].unnamed))
     labels = [c.name for c in schema.columns if c.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)]
     invalid_values, blocks, num_rows = InvalidValues(), list[pa.Table](), 0
     for block in flows.blocks(invalid_values):
         num_rows += block.num_rows
-        if num_rows > limits.max_rows:
-            raise RequestError(413, f"expected at most {limits.max_rows:,} flows, found more")
-        _check_lengths(block, limits)
+        limits.require_rows(num_rows)
+        check_lengths(block, limits)
         blocks.append(block.drop_columns([name for name in labels if name in block.column_names]))
     for left in invalid_values.lines.examples:  # lines after the table, such as totals, are told
         raise RequestError(422, f"{left.location}: {left.reason}; every row needs its verdict")
@@ -116,19 +113,13 @@ def _read(path: Path, schema: FlowSchema, limits: Limits) -> RawFlows:
     )
 
 
-def _check_lengths(block: pa.Table, limits: Limits) -> None:
+def check_lengths(block: pa.Table, limits: Limits) -> None:
+    """Refuse a table with texts that are too long."""
     for name in block.column_names:
         for chunk in block[name].chunks:
             texts = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
-            if not isinstance(texts, pa.StringArray):
-                continue
-            longest = pc.max(pc.binary_length(texts)).as_py() or 0
-            if longest > limits.max_field_characters:
-                raise RequestError(
-                    413,
-                    f"column {name!r}: expected values of at most {limits.max_field_characters:,} bytes, "
-                    f"found one of {longest:,}",
-                )
+            if isinstance(texts, pa.StringArray):
+                limits.require_short(name, texts)
 
 
 @contextmanager
