@@ -25,7 +25,6 @@ from wirebert.inference.explanations import top_reasons
 from wirebert.inference.predictions import (
     WRITERS,
     CsvWriter,
-    JsonLinesWriter,
     open_writer,
     predict_blocks,
 )
@@ -168,7 +167,7 @@ def test_on_a_terminal_nothing_of_a_verdict_is_obeyed(tmp_path: Path):
     hostile = "\x1b[2J\x1b]0;x\x07\x9b31m\u202e"
     table = pa.table({hostile: [hostile, "plain"], "list": [[hostile], []], "n": [1.5, None]})
 
-    for kind in (CsvWriter, JsonLinesWriter):
+    for kind in (CsvWriter, WRITERS[".jsonl"]):
         leader, follower = pty.openpty()
         with open(follower, "wb") as terminal, closing(kind(terminal)) as writer:  # noqa: PTH123
             writer.write(table)

@@ -14,7 +14,7 @@ from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.cli.arguments import executor_of
 from wirebert.cluster.storage import is_uri
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
@@ -25,8 +25,8 @@ from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
     CsvWriter,
-    EcsWriter,
     TableWriter,
+    ecs_writer,
     open_writer,
     predict_blocks,
 )
@@ -84,7 +84,7 @@ def predict(options: argparse.Namespace) -> None:
         SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
-        SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+        say(SafeConsole(stderr=True), done)
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=options.strict)
 
@@ -116,7 +116,7 @@ def _writer(options: argparse.Namespace, lines: ParseStats, ecs: EcsContext | No
             yield writer
         return
     sink = sys.stdout.buffer
-    with closing(CsvWriter(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
+    with closing(CsvWriter(sink) if ecs is None else ecs_writer(ecs)(sink)) as writer:
         yield writer
 
 

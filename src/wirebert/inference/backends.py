@@ -7,7 +7,7 @@ scored once.
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,11 @@ from wirebert.shapes import Float32
 
 @runtime_checkable
 class Backend(Protocol):
-    """Scores encoded flows; several threads may share one. Its class has a method `open` (see `Opener`)."""
+    """Scores encoded flows; several threads may share one.
+
+    Its class has a method `open(engine, artifact, options)`. It raises an ArtifactError if the export gives
+    other scores on this machine, and a ConfigError if a package is missing.
+    """
 
     @property
     def name(self) -> str:
@@ -46,20 +50,6 @@ class EngineOptions:
     """Slots of a batch in PyTorch; None: chosen for the device."""
     on_rejection: Callable[[str, str], None] = lambda _name, _reason: None
     """Called with the name of an engine or precision that `auto` does not use, and the reason."""
-
-
-@runtime_checkable
-class Opener(Protocol):
-    """A class of backends that can be opened."""
-
-    def open(self, engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend:
-        """A backend for the model.
-
-        Raises:
-            ArtifactError: its export gives other scores on this machine.
-            ConfigError: a required package is not installed.
-        """
-        ...
 
 
 def open_backend(name: str, artifact: Artifact, options: EngineOptions) -> Backend:
@@ -124,14 +114,14 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
         )
     module, _, name = engine.backend.partition(":")
     try:
-        Implementation = cast(Opener, getattr(import_module(module), name))
+        implementation = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(
             f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it "
             "with `pip install 'wirebert[train]'`, or use a model folder with an export that "
             "`wirebert export` wrote"
         ) from error
-    return Implementation.open(engine, artifact, options)
+    return implementation.open(engine, artifact, options)
 
 
 def _check_export(engine: Engine, artifact: Artifact) -> None:

@@ -38,8 +38,9 @@ from wirebert.files import path_of, unnamed_file
 from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow_state import SourceProgress
-from wirebert.inference.line_source import LineSource, StreamedLines
+from wirebert.inference.line_source import StreamedLines
 from wirebert.inference.predictions import FlowPart, flow_parts, predict_parts
+from wirebert.inference.tail import Tail
 
 _WINDOW_ROWS = 10_000
 """Rows over which the share of rows that are set aside is taken, again and again."""
@@ -98,7 +99,7 @@ class FollowedLog:
         SchemaError: it has fewer than half of the features, and the detector does not allow that.
     """
 
-    def __init__(self, lines: LineSource, progress: SourceProgress, scoring: Scoring) -> None:
+    def __init__(self, lines: Tail | StreamedLines, progress: SourceProgress, scoring: Scoring) -> None:
         self.lines, self.progress, self._scoring = lines, progress, scoring
         self._next = progress
         """How far the log is read; `progress` is behind what the caller of `tables` has written."""

@@ -1,73 +1,19 @@
-"""`LineSource`: whole lines as they come, from a growing file, standard input or a stream of messages."""
+"""`StreamedLines`: whole lines as they come, from standard input or a stream of messages."""
 
 import os
 import select
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol, final, runtime_checkable
+from typing import Any, BinaryIO, final
 
 from wirebert.data.accounting import KEPT_CHARACTERS, RejectedRow
 from wirebert.data.dialect import HEAD_BYTES
 
 
-@runtime_checkable
-class LineSource(Protocol):
-    """Lines of one log; a log is one file after another."""
-
-    name: str
-    """As the user gave it: progress is saved under this name."""
-    rejected: list[RejectedRow]
-    """Lines that were too long since the last look."""
-
-    @property
-    def num_files(self) -> int:
-        """Number of files begun so far, including the current one."""
-        ...
-
-    @property
-    def file_name(self) -> str:
-        """The current file, for messages."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Bytes of the current file before the next line."""
-        ...
-
-    @property
-    def num_lines(self) -> int:
-        """Lines of the current file before the next one."""
-        ...
-
-    @property
-    def saved_position(self) -> dict[str, Any] | None:
-        """What `position` of a new source is to be to go on here, as plain data; None: it cannot."""
-        ...
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        ...
-
-    def head(self, max_bytes: int) -> bytes:
-        """The complete lines in the first bytes of the current file."""
-        ...
-
-    def read(self, max_bytes: int) -> bytes:
-        """The next complete lines of one file, empty if there are none yet."""
-        ...
-
-    def num_behind(self) -> int:
-        """Bytes or messages that are there and not read yet."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
-
-
 @final
 class StreamedLines:
     """Lines of bytes that come in pieces and cannot be read again; the first are kept as the head.
+
+    Its face is that of `Tail`: name, place, position, and lines that were too long.
 
     Args:
         fetch: the next bytes, at most so many; empty: none yet; None: there will be no more.

@@ -196,19 +196,33 @@ class CsvWriter:
 
 
 @final
-class JsonLinesWriter:
-    """One JSON object a line; missing values, and numbers that are not finite, are null."""
+class LinesWriter:
+    """One JSON object a line: what `encode` makes of the rows of a table."""
 
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink, self._encoder = sink, msgspec.json.Encoder()
+    def __init__(self, encode: Callable[[pa.Table], bytes], sink: BinaryIO) -> None:
+        self._sink, self._encode = sink, encode
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
         table = escaped_for_terminal(table) if self._sink.isatty() else table
-        self._sink.write(self._encoder.encode_lines(table.to_pylist()))
+        self._sink.write(self._encode(table))
 
     def close(self) -> None:
         """Nothing is pending."""
+
+
+def _json_lines(table: pa.Table) -> bytes:
+    """The rows as they are; missing values, and numbers that are not finite, are null."""
+    return msgspec.json.Encoder().encode_lines(table.to_pylist())
+
+
+def ecs_writer(context: EcsContext) -> Callable[[BinaryIO], LinesWriter]:
+    """What opens a writer of events of the Elastic Common Schema."""
+
+    def encode(table: pa.Table) -> bytes:
+        return b"".join(b"%b\n" % event for event in ecs_events(table, context))
+
+    return partial(LinesWriter, encode)
 
 
 @final
@@ -231,25 +245,9 @@ class ParquetWriter:
             self._writer.close()
 
 
-@final
-class EcsWriter:
-    """One event of the Elastic Common Schema a line."""
-
-    def __init__(self, sink: BinaryIO, context: EcsContext) -> None:
-        self._sink, self._context = sink, context
-
-    def write(self, table: pa.Table) -> None:
-        """Append an event for each row of `table`."""
-        table = escaped_for_terminal(table) if self._sink.isatty() else table
-        self._sink.write(b"".join(b"%b\n" % event for event in ecs_events(table, self._context)))
-
-    def close(self) -> None:
-        """Nothing is pending."""
-
-
 WRITERS: dict[str, Callable[[BinaryIO], TableWriter]] = {
     ".csv": CsvWriter,
-    ".jsonl": JsonLinesWriter,
+    ".jsonl": partial(LinesWriter, _json_lines),
     ".parquet": ParquetWriter,
 }
 
@@ -263,7 +261,7 @@ def open_writer(path: Path, ecs: EcsContext | None = None) -> Generator[TableWri
         DataError: another suffix, or the file already exists (it is kept).
     """
     ending = path.suffix.lower()
-    kinds = WRITERS if ecs is None else {".jsonl": partial(EcsWriter, context=ecs)}
+    kinds = WRITERS if ecs is None else {".jsonl": ecs_writer(ecs)}
     if ending not in kinds:
         endings = ", ".join(kinds)
         raise DataError(

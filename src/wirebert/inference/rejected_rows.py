@@ -1,11 +1,11 @@
 """The file of rejected rows beside a file of verdicts: where each stands, why it has none, and its text."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import msgspec
 
@@ -19,16 +19,8 @@ def rejected_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejected.jsonl")
 
 
-class KeepRow(Protocol):
-    """Keeps a rejected row."""
-
-    def __call__(self, row: RejectedRow, /) -> None:
-        """Write it."""
-        ...
-
-
 @contextmanager
-def rejected_rows_file(out: Path) -> Generator[KeepRow]:
+def rejected_rows_file(out: Path) -> Generator[Callable[[RejectedRow], None]]:
     """Writes rejected rows of a whole file; the file appears when the block ends, if there are any.
 
     Raises:

@@ -6,18 +6,17 @@
 
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.findings import Finding
 from wirebert.errors import ConfigError
-from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow_state import SourceProgress
 from wirebert.inference.followed_folder import FollowedFolder
@@ -29,45 +28,8 @@ if TYPE_CHECKING:
     from wirebert.inference.kafka_topic import KafkaTopic
 
 
-@runtime_checkable
-class Followed(Protocol):
-    """One source."""
-
-    @property
-    def name(self) -> str:
-        """The name under which its progress is saved."""
-        ...
-
-    @property
-    def progress(self) -> SourceProgress:
-        """How far it is scored."""
-        ...
-
-    @property
-    def fit(self) -> TrafficFit | None:
-        """Whether its traffic fits the model; None: nothing was read yet."""
-        ...
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        ...
-
-    def num_behind(self) -> int:
-        """Bytes or messages that are there and not scored."""
-        ...
-
-    def tables(self) -> Generator[pa.Table]:
-        """Verdicts on what comes next, at most some megabytes; then `progress` is behind it."""
-        ...
-
-    def under(self, detector: Detector) -> "Followed":
-        """The same source from here on under another model; a UserError if it does not fit."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
+Followed = FollowedLog | FollowedFolder
+"""One source: what it is called, how far it is scored, and the verdicts on what comes next."""
 
 
 class Lag(NamedTuple):

@@ -58,8 +58,6 @@ class VerdictRecord:
     """`file` and `line` of the flow, where they are known."""
     located: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
     """Time, identifiers (flow_id), addresses and ports of the flow, under the names of the log's schema."""
-    community_id: pa.Array | pa.ChunkedArray
-    """Community ID of the flow; null where ends, ports or protocol are not known."""
     predicted_class: pa.Array
     probabilities: Mapping[str, pa.Array]
     """`p_CLASS` of each class."""
@@ -73,6 +71,8 @@ class VerdictRecord:
     """`alert`, `pass` or `unknown`."""
     threshold: pa.Array | None = None
     """Score from which a flow raises an alert."""
+    community_id: pa.Array | pa.ChunkedArray
+    """Community ID of the flow; null where ends, ports or protocol are not known."""
     num_absent: pa.Array | None = None
     """Number of features whose column the log lacks; each bit of a flags column counts."""
     num_unseen: pa.Array | None = None
@@ -83,24 +83,12 @@ class VerdictRecord:
 
     def to_table(self) -> pa.Table:
         """The record as a table, in the order of the fields."""
-        columns: dict[str, pa.Array | pa.ChunkedArray | None] = {
-            "row": self.row,
-            **self.position,
-            **self.located,
-            "predicted_class": self.predicted_class,
-            **self.probabilities,
-            "attack_score": self.attack_score,
-            "novelty": self.novelty,
-            "alert_score": self.alert_score,
-            "verdict": self.verdict,
-            "threshold": self.threshold,
-            _COMMUNITY_ID: self.community_id,
-            "num_absent": self.num_absent,
-            "num_unseen": self.num_unseen,
-            "warnings": self.warnings,
-            "schema_version": self.schema_version,
-        }
-        return pa.table({name: values for name, values in columns.items() if values is not None})
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if value is not None:
+                columns |= value if isinstance(value, Mapping) else {name: value}
+        return pa.table(columns)
 
 
 def verdict_table(
