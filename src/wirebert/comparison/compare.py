@@ -42,6 +42,7 @@ from wirebert.comparison.jobs import (
 )
 from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
+from wirebert.console import say
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import FILE_NAME
 from wirebert.files import write_atomic
@@ -270,7 +271,7 @@ def _do(
     for number, job in enumerate(finished, start=1):
         left_s = (time.monotonic() - start_s) / number * (len(waiting) - number)
         left = timedelta(seconds=round(left_s))
-        console.print(f"{done + number}/{len(jobs)} {job.name}; about {left} left", highlight=False)
+        say(console, f"{done + number}/{len(jobs)} {job.name}; about {left} left")
 
 
 def _in_processes(

@@ -23,6 +23,7 @@ from wirebert.errors import ConfigError
 from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.metrics.curves import OperatingCurve
 from wirebert.metrics.thresholds import fit_threshold
+from wirebert.report.tables import markdown
 from wirebert.run_folder import RunFolder
 from wirebert.shapes import Bool, Float64
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
@@ -299,9 +300,9 @@ def as_tables(results: list[DetectionResult]) -> str:
             (f"TPR at {TARGETS[0]:.0%} FPR", {one.method: one.classes for one in own}),
         ):
             head = list(next(iter(shown.values())))
-            lines += [split, "", f"| {' | '.join((title, *head))} |", "|---" * (1 + len(head)) + "|"]
-            for method, figures in shown.items():
-                cells = [f"{mean:.3f} ± {std:.3f}" for mean, std in figures.values()]
-                lines.append(f"| {' | '.join((method, *cells))} |")
-            lines.append("")
+            rows = [
+                (method, *(f"{mean:.3f} ± {std:.3f}" for mean, std in figures.values()))
+                for method, figures in shown.items()
+            ]
+            lines += [split, "", markdown((title, *head), rows), ""]
     return "\n".join(lines)

@@ -26,14 +26,16 @@ from wirebert.evaluation.predictions_file import (
 )
 from wirebert.evaluation.test_ledger import num_reads, read_ledger
 from wirebert.metrics.confusion import class_metrics, confusion_matrix
-from wirebert.metrics.registry import TPR_AT_1PCT_FPR, compared_titles
+from wirebert.metrics.registry import TPR_AT_1PCT_FPR
 from wirebert.metrics.reliability import calibration_error
 from wirebert.metrics.significance import TPR_TARGET_FPR, LabelledRows
 from wirebert.metrics.split_metrics import SubsetMetrics
 from wirebert.metrics.thresholds import fit_threshold, threshold_metrics
 from wirebert.report.comparison import Comparison, Predictions, SplitComparison, compare_methods
+from wirebert.report.comparison_terminal import estimate_cells
 from wirebert.report.report import FileUsage, read_json
 from wirebert.report.summary import FEW_FLOWS
+from wirebert.report.tables import markdown
 from wirebert.run_folder import RunFolder
 from wirebert.shapes import Bool, Float64, Int64
 from wirebert.telemetry.events import read_metrics
@@ -381,19 +383,7 @@ def as_markdown(comparison: Comparison) -> str:
     """The tables as Markdown, for a page of results."""
     blocks: list[str] = []
     for split in comparison.splits:
-        titles = compared_titles()
-        shown = [name for name in titles if any(name in metrics for metrics in split.estimates.values())]
-        shown.sort(key=lambda name: name != comparison.primary)
-        lines = [
-            f"| {split.name} | " + " | ".join(titles[name] for name in shown) + " |",
-            "|---" * (len(shown) + 1) + "|",
-        ]
-        for method, metrics in split.estimates.items():
-            cells = [
-                f"{metrics[name].value:.3f}"
-                + ("" if metrics[name].std is None else f" ± {metrics[name].std:.3f}")
-                for name in shown
-            ]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        blocks.append("\n".join(lines))
+        (_, *titles), rows = estimate_cells(split, comparison.primary)
+        cells = [[cell.partition("\n")[0] for cell in row] for row in rows]  # without intervals
+        blocks.append(markdown([split.name, *titles], cells))
     return "\n\n".join(blocks) + "\n"

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from wirebert.cluster.ray_executor import RayCluster
 from wirebert.comparison.compare import run_comparison, write_results
 from wirebert.config import RunConfig
+from wirebert.console import say
 from wirebert.errors import ConfigError
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.registry import METRICS
@@ -148,7 +149,7 @@ def compare_on_splits(
     comparisons: dict[int, Comparison] = {}
     for split_seed in range(first, first + run.comparison.num_splits):
         one = replace(run, comparison=alone, data=replace(run.data, split_seed=split_seed))
-        console.print(f"split {split_seed}", highlight=False)
+        say(console, f"split {split_seed}")
         comparisons[split_seed] = run_comparison(
             *(one, out / f"split-{split_seed}", recipe_text, (), workers, console),
             minutes=None if minutes is None else minutes / run.comparison.num_splits,

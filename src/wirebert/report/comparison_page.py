@@ -39,6 +39,7 @@ from wirebert.report.plots.chart import (
     WIDTH,
     Chart,
     Spec,
+    names,
     specification,
     to_svg,
 )
@@ -153,8 +154,7 @@ def estimates_chart(split: SplitComparison, primary: str) -> Chart:
         "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": ACCENT},
         "encoding": {"x": {"field": "value", **x}},
     }
-    axis: Spec = BARE | {"labelLimit": _NAME_WIDTH}
-    y: Spec = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": axis}
+    y = names("method", BARE | {"labelLimit": _NAME_WIDTH})
     wide = "splits" if any("splits_low" in row for row in rows) else "rows"
     layers = [rule(wide, 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
     by_cluster = f"; orange: {UNIT_WORDS['clusters']}" if split.num_clusters else ""

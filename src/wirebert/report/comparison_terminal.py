@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +15,7 @@ from wirebert.report.comparison import (
     MetricEstimate,
     SplitComparison,
 )
-from wirebert.report.terminal import format_file_usage, interval
+from wirebert.report.terminal import format_file_usage, interval, titled_table
 
 UNIT_WORDS: Final = {
     "clusters": "bootstrap over attack names",
@@ -179,12 +178,7 @@ def comparison_remarks(split: SplitComparison, comparison: Comparison) -> list[s
 
 
 def _table_of(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool) -> Table:
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        box=box.ASCII2 if plain else box.SIMPLE_HEAD,
-        title_style="bold",
-    )
+    table = titled_table(title, plain=plain)
     for name in head:
         table.add_column(Text(name), overflow="fold")
     for row in rows:

@@ -10,6 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
+from wirebert.console import say
 from wirebert.data.findings import Finding
 from wirebert.files import read_json_file
 from wirebert.metrics.masked_lm import MaskedMetrics
@@ -152,15 +153,8 @@ def flow_line(flow: UnusualFlow) -> str:
 
 def print_learning(report: LearningReport, console: Console) -> None:
     """Print what is normal, the most unusual later flows, and how far to trust the detector."""
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    say("normal here:")
-    for line in normal_lines(report.normal):
-        say(f"  {line}")
-    say("most unusual later flows, by alert score:")
-    for flow in report.unusual[:FLOWS_SHOWN]:
-        say(f"  {flow_line(flow)}")
-    for line in learning_lines(report):
-        say(line)
+    lines = ["normal here:", *(f"  {line}" for line in normal_lines(report.normal))]
+    lines += ["most unusual later flows, by alert score:"]
+    lines += [f"  {flow_line(flow)}" for flow in report.unusual[:FLOWS_SHOWN]]
+    for line in (*lines, *learning_lines(report)):
+        say(console, line)

@@ -133,6 +133,15 @@ class Report:
         }
         return data
 
+    def methods(self, split: str) -> dict[str, SplitMetrics]:
+        """The model, named `wirebert`, and each baseline by its title -> metrics on a split."""
+        baselines = {
+            baseline_title(key): one.splits[split]
+            for key, one in self.baselines.items()
+            if split in one.splits
+        }
+        return {"wirebert": self.splits[split], **baselines}
+
     def trees(self, split: str) -> SplitMetrics | None:
         """Metrics of the boosted trees on a split, if they were trained."""
         baseline = self.baselines.get(GBDT)

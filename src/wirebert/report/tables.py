@@ -3,11 +3,12 @@
 import csv
 import io
 import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from wirebert.metrics.registry import METRICS
 from wirebert.metrics.split_metrics import SplitMetrics
-from wirebert.report.report import Report, baseline_title
-from wirebert.report.terminal import metric_title
+from wirebert.report.report import Report
 
 _SPECIAL: Final = str.maketrans(
     {
@@ -26,7 +27,8 @@ def as_csv(report: Report) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["split", "method", "class", "metric", "value", "low", "high", "flows"])
-    for split, methods in _methods(report).items():
+    for split in report.splits:
+        methods = report.methods(split)
         for method, metrics in methods.items():
             intervals = metrics.intervals
             for metric, value in metrics.headline.items():
@@ -44,7 +46,8 @@ def as_csv(report: Report) -> str:
 def as_latex(report: Report) -> str:
     """A booktabs table per split: methods beside each other, intervals in small print."""
     parts = ["% \\usepackage{booktabs}"]
-    for split, methods in _methods(report).items():
+    for split in report.splits:
+        methods = report.methods(split)
         first = next(iter(methods.values()))
         lines = [
             f"% {split}: {first.num_flows:,} flows, in brackets 95 % bootstrap intervals over flows",
@@ -55,9 +58,20 @@ def as_latex(report: Report) -> str:
         ]
         for metric in first.headline:
             cells = [_cell(metrics, metric) for metrics in methods.values()]
-            lines.append(" & ".join([latex(metric_title(metric)), *cells]) + r" \\")
+            lines.append(" & ".join([latex(METRICS[metric].title), *cells]) + r" \\")
         parts.append("\n".join([*lines, "\\bottomrule", "\\end{tabular}"]))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, of cells that are escaped already.
+
+    >>> print(markdown(["class", "F1"], [("dos", "0.9")]))
+    | class | F1 |
+    | --- | --- |
+    | dos | 0.9 |
+    """
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def latex(text: str) -> str:
@@ -67,19 +81,6 @@ def latex(text: str) -> str:
     TPR at 1 \\% FPR\\_x
     """
     return " ".join(text.translate(_SPECIAL).split())
-
-
-def _methods(report: Report) -> dict[str, dict[str, SplitMetrics]]:
-    """Split -> method -> its metrics there."""
-    return {
-        split: {"wirebert": metrics}
-        | {
-            baseline_title(key): one.splits[split]
-            for key, one in report.baselines.items()
-            if split in one.splits
-        }
-        for split, metrics in report.splits.items()
-    }
 
 
 def _cell(metrics: SplitMetrics, metric: str) -> str:

@@ -1,6 +1,6 @@
 """A report as terminal tables: readable at 80 columns, plain text when the output is no terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -11,7 +11,7 @@ from wirebert.metrics.intervals import Interval
 from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
-from wirebert.report.report import FileUsage, Report, baseline_title
+from wirebert.report.report import FileUsage, Report
 from wirebert.serialization import flatten
 
 OFF_TARGET = "off target"
@@ -24,7 +24,7 @@ _WIDE = 1000
 def print_report(report: Report, console: Console) -> None:
     """Per split, test data first: the headline metrics beside those of the baselines, then the classes."""
     for name, metrics in reversed(list(report.splits.items())):
-        console.print(_headline(name, metrics, report, plain=not console.is_terminal))
+        console.print(_methods(name, report, plain=not console.is_terminal))
         trees = report.trees(name)
         table = _classes(name, metrics, trees, plain=not console.is_terminal)
         if console.measure(table, options=console.options.update(width=_WIDE)).maximum > console.width:
@@ -92,21 +92,46 @@ def format_file_usage(usage: FileUsage | None) -> list[str]:
     return [f"Used for {tests}, with {sets} of settings (all runs in this folder)."]
 
 
-def headline(metrics: SplitMetrics) -> dict[str, str]:
-    """Headline figure -> value with its row interval; without a benign class there is no attack-or-not line.
+def side_by_side(value: str, ends: str) -> str:
+    """A value and its interval in one cell."""
+    return f"{value} {ends}".rstrip()
 
-    A figure without an interval (an empty split) stands alone.
+
+def metric_rows(
+    methods: Iterable[SplitMetrics], cell: Callable[[str, str], str] = side_by_side
+) -> list[tuple[str, ...]]:
+    """Rows of a table: the title of a metric, and its value by each method; a dash where one has none.
+
+    Args:
+        cell: Joins a value and its interval, which is empty for an empty split.
     """
-    figures: dict[str, str] = {}
-    for name, value in metrics.headline.items():
-        rows = metrics.intervals.rows if metrics.intervals else {}
-        figures[name] = f"{value:.3f} {interval(rows[name])}" if name in rows else f"{value:.3f}"
-    return figures
+    columns = [deployed_rows(one) | _headline(one, cell) | tpr_rows(one) for one in methods]
+    return [
+        (METRICS[name].title if name in METRICS else name, *(column.get(name, "-") for column in columns))
+        for name in columns[0]
+    ]
 
 
-def metric_title(name: str) -> str:
-    """The title of a headline metric; other rows are named by their title already."""
-    return METRICS[name].title if name in METRICS else name
+def loss_row(methods: Iterable[SplitMetrics]) -> tuple[str, ...]:
+    """The row of the loss, in the same form."""
+    return ("loss (nats)", *("-" if one.loss is None else f"{one.loss:.3f}" for one in methods))
+
+
+def class_rows(metrics: SplitMetrics) -> list[tuple[str, ...]]:
+    """Rows of a table: class, flows, precision, recall and F1."""
+    return [
+        (label, f"{row.support:,}", f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}")
+        for label, row in metrics.per_class.items()
+    ]
+
+
+def _headline(metrics: SplitMetrics, cell: Callable[[str, str], str]) -> dict[str, str]:
+    """Headline figure -> value with its row interval."""
+    rows = metrics.intervals.rows if metrics.intervals else {}
+    return {
+        name: cell(f"{value:.3f}", interval(rows[name]) if name in rows else "")
+        for name, value in metrics.headline.items()
+    }
 
 
 def deployed_rows(metrics: SplitMetrics) -> dict[str, str]:
@@ -145,44 +170,34 @@ def interval(ends: Interval, digits: int = 3) -> str:
     return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
-def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) -> Table:
-    table = _table(f"{name}: {metrics.num_flows:,} flows", plain=plain)
+def _methods(name: str, report: Report, *, plain: bool) -> Table:
+    methods = report.methods(name)
+    table = titled_table(f"{name}: {report.splits[name].num_flows:,} flows", plain=plain)
     table.add_column("metric")
-    table.add_column("wirebert", justify="right", no_wrap=True)
-    baselines = {
-        baseline_title(key): own.splits[name] for key, own in report.baselines.items() if name in own.splits
-    }
-    for title in baselines:
+    for title in methods:
         table.add_column(Text(title), justify="right", no_wrap=True)
-    columns = [
-        deployed_rows(shown) | headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())
-    ]
-    loss = [shown.loss for shown in (metrics, *baselines.values())]
-    for figure in columns[0]:
-        style = "red" if columns[0][figure].endswith(OFF_TARGET) else ""
-        _add_row(table, metric_title(figure), *(column.get(figure, "-") for column in columns), style=style)
-    _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
+    for row in (*metric_rows(methods.values()), loss_row(methods.values())):
+        _add_row(table, *row, style="red" if row[1].endswith(OFF_TARGET) else "")
     return table
 
 
 def _classes(
     name: str, metrics: SplitMetrics, trees: SplitMetrics | None, *, plain: bool, with_accuracy: bool = True
 ) -> Table:
-    table = _table(f"{name}: classes", plain=plain)
+    table = titled_table(f"{name}: classes", plain=plain)
     table.add_column("class", overflow="fold")
     columns = ["precision", "recall", "F1"] + ["trees' F1"] * bool(trees) + ["accuracy"] * with_accuracy
     for column in ("flows", *columns):
         table.add_column(column, justify="right", no_wrap=True)
-    for label, row in metrics.per_class.items():
-        shown = [f"{value:.3f}" for value in (row.precision, row.recall, row.f1)]
-        if trees is not None:
-            shown.append(f"{trees.per_class[label].f1:.3f}" if label in trees.per_class else "-")
-        _add_row(table, label, f"{row.support:,}", *shown, *[f"{row.accuracy:.3f}"] * with_accuracy)
+    for row in class_rows(metrics):
+        more = [f1_of(trees, row[0])] * bool(trees)
+        more += [f"{metrics.per_class[row[0]].accuracy:.3f}"] * with_accuracy
+        _add_row(table, *row, *more)
     return table
 
 
 def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
-    table = _table(f"{name}: student and teacher", plain=plain)
+    table = titled_table(f"{name}: student and teacher", plain=plain)
     for index, title in enumerate(GAP_HEAD):
         table.add_column(title, justify="right" if index else "left")
     for row in gap_rows(gap, headline_titles()):
@@ -195,7 +210,13 @@ def _add_row(table: Table, *cells: str, style: str = "") -> None:
     table.add_row(*map(Text, cells), style=style)
 
 
-def _table(title: str, *, plain: bool) -> Table:
+def f1_of(metrics: SplitMetrics | None, label: str) -> str:
+    """F1 of a class; a dash where there is none."""
+    return "-" if metrics is None or label not in metrics.per_class else f"{metrics.per_class[label].f1:.3f}"
+
+
+def titled_table(title: str, *, plain: bool) -> Table:
+    """An empty table; `plain` where the output is no terminal."""
     return Table(
         title=Text(title),
         title_justify="left",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wirebert.console import say
 from wirebert.data.findings import Finding, format_names
 from wirebert.data.flows import Flows
 from wirebert.decision.drift import FALSE_ALARM_RATE, NEW_STATES, DriftReference, MeasureDrift
@@ -63,14 +64,8 @@ class TrafficDrift:
 
     def to_json(self) -> str:
         """Everything as JSON."""
-        plain = {
-            "name": self.name,
-            "num_flows": self.num_flows,
-            "false_alarm_rate": self.false_alarm_rate,
-            "has_drifted": bool(self.moved),
-            "measures": [asdict(one) for one in self.measures],
-            "findings": [asdict(one) for one in self.findings],
-        }
+        findings = [asdict(one) for one in self.findings]
+        plain = {**asdict(self), "has_drifted": bool(self.moved), "findings": findings}
         return json.dumps(plain, indent=2, ensure_ascii=False)
 
     def to_page(self) -> str:
@@ -191,4 +186,4 @@ def show_drift(drift: TrafficDrift, console: Console) -> None:
         cells += [text, f"{before:.1%}", f"{now:.1%}"]
         table.add_row(Text(one.name), *map(Text, cells))
     console.print(table)
-    console.print(drift.sentence, highlight=False, markup=False, soft_wrap=True)
+    say(console, drift.sentence)

@@ -4,7 +4,7 @@ Everything in it comes from the artifact and from the report of its run.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -14,15 +14,9 @@ from wirebert.inference.artifact import Artifact
 from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
-from wirebert.report.report import Report, baseline_title
-from wirebert.report.terminal import (
-    deployed_rows,
-    format_file_usage,
-    headline,
-    metric_title,
-    split_remarks,
-    tpr_rows,
-)
+from wirebert.report.report import Report
+from wirebert.report.tables import markdown
+from wirebert.report.terminal import class_rows, format_file_usage, metric_rows, split_remarks
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
@@ -222,25 +216,17 @@ def _training_data(report: Report) -> str:
         ]
         for name in names
     ]
-    return "\n\n".join([*lines, _table(["class", *map(_cell, splits)], rows)])
+    return "\n\n".join([*lines, markdown(["class", *map(_cell, splits)], rows)])
 
 
 def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % bootstrap CI over flows."]
     for name, split in report.splits.items():
-        columns = {"this model": deployed_rows(split) | headline(split) | tpr_rows(split)}
-        for baseline, other in report.baselines.items():
-            if name in other.splits:
-                columns[baseline_title(baseline)] = headline(other.splits[name]) | tpr_rows(
-                    other.splits[name]
-                )
-        rows = [
-            [metric_title(metric), *(column.get(metric, "-") for column in columns.values())]
-            for metric in columns["this model"]
-        ]
+        methods = report.methods(name)
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
-        blocks.append(_table(["metric", *columns], rows))
-        blocks += [_classes(split), _teacher(report, name)]
+        head = ["metric", "this model", *list(methods)[1:]]
+        blocks.append(markdown(head, metric_rows(methods.values())))
+        blocks += [_class_table(split), _teacher(report, name)]
         remarks = [
             _cell(line)
             for line in [*split_remarks(split), *format_file_usage(report.data.test_usage.get(name))]
@@ -259,15 +245,12 @@ def _teacher(report: Report, split: str) -> str:
         "weights).",
         *gap_remarks(report.teacher, split),
     ]
-    return "\n\n".join([_table(list(GAP_HEAD), rows), " ".join(remarks)])
+    return "\n\n".join([markdown(list(GAP_HEAD), rows), " ".join(remarks)])
 
 
-def _classes(split: SplitMetrics) -> str:
-    rows = [
-        [_cell(name), f"{row.support:,}", f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}"]
-        for name, row in split.per_class.items()
-    ]
-    return _table(["class", "flows", "precision", "recall", "F1"], rows)
+def _class_table(split: SplitMetrics) -> str:
+    rows = [(_cell(name), *figures) for name, *figures in class_rows(split)]
+    return markdown(["class", "flows", "precision", "recall", "F1"], rows)
 
 
 def _origin(report: Report) -> str:
@@ -279,11 +262,6 @@ def _origin(report: Report) -> str:
         f"{_cell(versions)}; {_cell(machine)}. `wirebert.json` holds every setting "
         "and the sha256 of each file."
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(text: str) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
 from rich.console import Console
 
 from wirebert.companion_process import CompanionProcess
+from wirebert.console import say
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.folders import listing_lines
@@ -76,19 +76,18 @@ def show_data(
     """Print the detected format, the class distribution and the findings of the data checks."""
     schema = flows.schema
     kind = f"schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    say(f"{flows.name}: {flows.described}; {kind}")
+    say(console, f"{flows.name}: {flows.described}; {kind}")
     for line in listing_lines(flows.listing):
-        say(line)
+        say(console, line)
     if counts:
         shares = ", ".join(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
-        say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+        say(console, f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
     num_hidden = len(findings) - show_findings(findings, console, num_rows=num_rows)
     if num_hidden:
         kind = "finding" if num_hidden == 1 else "findings"
-        say(f"{num_hidden} informational or accepted {kind} hidden; `wirebert inspect` shows all")
+        say(console, f"{num_hidden} informational or accepted {kind} hidden; `wirebert inspect` shows all")
 
 
 def show_distillation(how: DistillationConfig, num_mixed: int, console: Console) -> None:
@@ -97,14 +96,14 @@ def show_distillation(how: DistillationConfig, num_mixed: int, console: Console)
     teacher = f"{fitted[how.teacher]}, fitted on the same flows" if how.teacher in fitted else how.teacher
     augmented = f"; {num_mixed:,} more flows by column mixing" if num_mixed else ""
     line = f"distillation: labels and {teacher}{augmented}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, line)
 
 
 def show_findings(findings: Sequence[Finding], console: Console, *, num_rows: int) -> int:
     """Print the findings that are neither informational nor accepted, and return their number."""
     shown = [finding for finding in findings if finding.severity != "info" and not finding.is_accepted]
     for line in finding_lines(shown, num_rows):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return len(shown)
 
 
@@ -131,23 +130,21 @@ def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
 
 def data_section(
     parts: Sequence[FlowSubset],
-    train_counts: Mapping[str, int],
+    train_counts: Mapping[str, int] | None,
     splits: Mapping[str, SplitMetrics],
     findings: Sequence[Finding],
     split: str,
 ) -> DataSection:
     """The data of a report: files in the order of `parts`, classes of every split."""
-    counts = {
-        name: {label: row.support for label, row in split.per_class.items()} for name, split in splits.items()
-    }
+    counts = {} if train_counts is None else {"train": train_counts}
+    for name, metrics in splits.items():
+        counts[name] = {label: row.support for label, row in metrics.per_class.items()}
     files = dict.fromkeys(printable_name(path) for part in parts for path in part.flows.files)
     return DataSection(
         files=tuple(files),
         detected=parts[0].flows.described,
         split=split,
-        distribution={
-            name: class_distribution(split) for name, split in {"train": train_counts, **counts}.items()
-        },
+        distribution={name: class_distribution(own) for name, own in counts.items()},
         findings=tuple(findings),
         listing=parts[0].flows.listing,
     )
@@ -163,16 +160,7 @@ def evaluation_report(
         command=command_line(),
         seed=1,
         splits={part.name: metrics},
-        data=DataSection(
-            files=tuple(printable_name(path) for path in part.flows.files),
-            detected=part.flows.described,
-            split="All labelled flows of the file.",
-            distribution={
-                part.name: class_distribution({name: row.support for name, row in metrics.per_class.items()})
-            },
-            findings=tuple(findings),
-            listing=part.flows.listing,
-        ),
+        data=data_section([part], None, {part.name: metrics}, findings, "All labelled flows of the file."),
         settings=cast(dict[str, object], origin.get("settings", {})),
         versions=versions(),
         hardware=hardware(),
@@ -257,7 +245,7 @@ def show_report(report: Report, folder: RunFolder | None, console: Console) -> N
         return
     for what, path in {"report": folder.report_html, "model": folder.model}.items():
         if path.exists():
-            console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+            say(console, f"{what}: {path}")
 
 
 def command_line() -> str:

@@ -6,7 +6,7 @@ from markupsafe import Markup, escape
 
 from wirebert.metrics.split_metrics import PER_CONFUSION, SplitMetrics
 from wirebert.report.columns import Columns
-from wirebert.report.html.parts import paragraph
+from wirebert.report.html.parts import paragraph, table
 from wirebert.report.html.script import data_element
 from wirebert.serialization import to_builtins
 
@@ -69,31 +69,23 @@ def _chooser(key: str, label: str, options: str) -> str:
 
 def _matrix(name: str, metrics: SplitMetrics) -> Markup:
     """The confusion matrix as buttons."""
-    labels, matrix = metrics.confusion.labels, metrics.confusion.matrix
-    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th>'
-        + "".join(_cell(label, other, matrix[at][place]) for place, other in enumerate(labels))
-        + "</tr>"
-        for at, label in enumerate(labels)
-    )
+    labels = metrics.confusion.labels
+    rows = [
+        [escape(true), *map(_cell, [true] * len(labels), labels, counts)]
+        for true, counts in zip(labels, metrics.confusion.matrix, strict=True)
+    ]
     caption = f"Choose a cell to see its flows: true class (rows) and predicted class on {name}"
-    return Markup(
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
-        f'<table class="cells-table">'
-        f"<caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody>"
-        "</table></div>"
-    )
+    return table(caption, ("", *labels), rows, kind="cells-table")
 
 
 def _cell(true: str, predicted: str, count: int) -> Markup:
     if not count:
-        return Markup('<td class="faint">0</td>')
+        return Markup('<span class="faint">0</span>')
     kind = "right" if true == predicted else "wrong"
     data = escape(json.dumps([true, predicted], ensure_ascii=False, separators=(",", ":")))
     words = escape(f"{count:,} flows of {true} classified as {predicted}")
     return Markup(
-        f'<td><button type="button" class="{kind}" data-cell="{data}" aria-pressed="false" '
+        f'<button type="button" class="{kind}" data-cell="{data}" aria-pressed="false" '
         f'aria-label="{words}">'
-        f"{count:,}</button></td>"
+        f"{count:,}</button>"
     )

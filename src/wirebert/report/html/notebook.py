@@ -8,8 +8,8 @@ from markupsafe import Markup
 from wirebert.data.findings import Finding
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.report.html.parts import facts, join, paragraph, table
-from wirebert.report.report import Report, baseline_title
-from wirebert.report.terminal import deployed_rows, headline, metric_title, split_remarks, tpr_rows
+from wirebert.report.report import Report
+from wirebert.report.terminal import class_rows, metric_rows, split_remarks
 
 
 def html_of_facts(title: str, named: Mapping[str, str]) -> Markup:
@@ -39,20 +39,12 @@ def html_of_report(report: Report) -> Markup:
     """The metrics of each split beside those of the baselines, then its classes."""
     parts: list[str] = []
     for name, metrics in report.splits.items():
-        shown = {"wirebert": metrics} | {
-            baseline_title(key): one.splits[name]
-            for key, one in report.baselines.items()
-            if name in one.splits
-        }
-        columns = [deployed_rows(one) | headline(one) | tpr_rows(one) for one in shown.values()]
-        rows = [(metric_title(row), *(column.get(row, "-") for column in columns)) for row in columns[0]]
-        classes = [
-            (label, f"{row.support:,}", f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}")
-            for label, row in metrics.per_class.items()
-        ]
+        methods = report.methods(name)
         parts += [
-            table(f"{name}: {metrics.num_flows:,} flows", ("metric", *shown), rows),
-            table(f"{name}: classes", ("class", "flows", "precision", "recall", "F1"), classes),
+            table(
+                f"{name}: {metrics.num_flows:,} flows", ("metric", *methods), metric_rows(methods.values())
+            ),
+            table(f"{name}: classes", ("class", "flows", "precision", "recall", "F1"), class_rows(metrics)),
             *(paragraph(line) for line in split_remarks(metrics)),
         ]
     return join(*parts)

@@ -111,11 +111,13 @@ def table(
     *,
     text: Iterable[int] = (),
     hide_caption: bool = False,
+    kind: str = "",
 ) -> Markup:
     """A table; the first column names the rows, columns in `text` are left-aligned.
 
     Args:
         hide_caption: Show the caption to screen readers only, where a heading repeats it.
+        kind: Its class in the style sheet.
     """
     left = frozenset(text)
     body = "".join(
@@ -132,7 +134,7 @@ def table(
     named = f"<caption{' class=unseen' if hide_caption else ''}>{escape(caption)}</caption>"
     return Markup(
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
-        f"<table>{named}{top}<tbody>{body}</tbody></table></div>"
+        f"<table{f' class={kind}' if kind else ''}>{named}{top}<tbody>{body}</tbody></table></div>"
     )
 
 

@@ -23,7 +23,7 @@ from wirebert.report.html.parts import (
 )
 from wirebert.report.html.slider import slider
 from wirebert.report.report import GBDT, baseline_title
-from wirebert.report.terminal import deployed_rows, interval, metric_title, split_remarks, tpr_rows
+from wirebert.report.terminal import f1_of, interval, loss_row, metric_rows, split_remarks
 
 _PREVALENCES = {"0.01": "1 %", "0.001": "0.1 %"}
 """Key of `ThresholdMetrics.precision_at_prevalence` -> how people write it."""
@@ -101,19 +101,13 @@ def teacher_section(name: str, gap: TeacherGap) -> Markup:
 
 def headline_table(name: str, metrics: SplitMetrics, baselines: Mapping[str, SplitMetrics]) -> Markup:
     """Every headline metric with its interval, beside those of the baselines."""
-    columns = [
-        deployed_rows(shown) | _headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())
-    ]
-    rows = [[metric_title(metric), *(column.get(metric, "-") for column in columns)] for metric in columns[0]]
-    losses = [shown.loss for shown in (metrics, *baselines.values())]
-    rows.append(["loss (nats)", *("-" if loss is None else f"{loss:.3f}" for loss in losses)])
+    methods = [metrics, *baselines.values()]
     # Left-aligned: every value is 0.xxx, followed by its interval or, on narrow screens, above it.
-    text = range(1, len(columns) + 1)
     return table(
         f"{name}: {metrics.num_flows:,} flows",
         ["metric", "wirebert", *map(baseline_title, baselines)],
-        rows,
-        text=text,
+        [*metric_rows(methods, with_range), loss_row(methods)],
+        text=range(1, 1 + len(methods)),
     )
 
 
@@ -132,7 +126,7 @@ def class_table(name: str, metrics: SplitMetrics, trees: SplitMetrics | None) ->
                 )
                 for name in ("precision", "recall", "f1")
             ),
-            *([f"{trees.per_class[label].f1:.3f}" if label in trees.per_class else "-"] if trees else []),
+            *([f1_of(trees, label)] if trees else []),
             f"{own.accuracy:.3f}",
         ]
         for label, own in metrics.per_class.items()
@@ -180,14 +174,6 @@ def error_list(errors: Sequence[Mistake]) -> Markup:
     note = "Misclassified flows with the highest predicted probability; similar flows are shown once."
     shown = [_error(error, is_open=index < _OPEN_ERRORS) for index, error in enumerate(errors)]
     return join(paragraph(note, "faint"), Markup(f'<div class="errors">{join(*shown)}</div>'))
-
-
-def _headline(metrics: SplitMetrics) -> dict[str, str]:
-    cells: dict[str, str] = {}
-    for key, value in metrics.headline.items():
-        ends = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
-        cells[key] = with_range(f"{value:.3f}", ends)
-    return cells
 
 
 def _threshold_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:

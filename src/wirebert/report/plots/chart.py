@@ -6,7 +6,7 @@ three `INK` colours, which the page restyles in dark mode.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -120,6 +120,36 @@ def specification(title: str, subtitle: str | None, body: Spec, *, legend_column
         "config": _THEME | {"legend": legend},
         **body,
     }
+
+
+def bars(x: Spec, field: str, tooltip: Sequence[Mapping[str, object]]) -> Spec:
+    """A layer of horizontal bars, one for each row."""
+    return {
+        "mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 3, "height": {"band": 0.66}},
+        "encoding": {"x": {"field": field, **x}, "tooltip": list(tooltip)},
+    }
+
+
+def ticks(x: Spec, field: str) -> Spec:
+    """A layer that marks another value on each bar, where there is one."""
+    return {
+        "mark": {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}},
+        "transform": [{"filter": f"isValid(datum.{field})"}],
+        "encoding": {"x": {"field": field, **x}},
+    }
+
+
+def beside_bars(text: Spec) -> Spec:
+    """A layer of texts in a column right of the plot, where no bar or interval can cross them."""
+    return {
+        "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
+        "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": text},
+    }
+
+
+def names(field: str, axis: Spec = BARE) -> Spec:
+    """The y axis of bars: a name for each, in the order of the rows."""
+    return {"field": field, "type": "nominal", "sort": None, "title": None, "axis": axis}
 
 
 def zoom(*channels: str) -> Spec:

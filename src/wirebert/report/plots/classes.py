@@ -14,8 +14,12 @@ from wirebert.report.plots.chart import (
     Chart,
     Spec,
     Switch,
+    bars,
+    beside_bars,
+    names,
     short_count,
     specification,
+    ticks,
 )
 from wirebert.shapes import Float64
 
@@ -92,25 +96,11 @@ def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None 
         *([{"field": "trees", "title": "boosted trees", "format": ".3f"}] if trees else []),
         {"field": "flows", "title": "flows", "format": ","},
     ]
-    bar: Spec = {
-        "mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 3, "height": {"band": 0.66}},
-        "encoding": {"x": {"field": "value", **x}, "tooltip": tooltip},
-    }
     spread: Spec = {
         "mark": {"type": "rule", "color": INK, "strokeWidth": 1.5},
         "encoding": {"x": {"field": "low", **x}, "x2": {"field": "high"}},
     }
-    baseline: Spec = {
-        "mark": {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}},
-        "transform": [{"filter": "isValid(datum.trees)"}],
-        "encoding": {"x": {"field": "trees", **x}},
-    }
-    # The values are in a separate column right of the plot, where no bar or interval can cross them.
-    text: Spec = {
-        "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
-        "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": {"field": "value", "format": ".3f"}},
-    }
-    y: Spec = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}
+    value = beside_bars({"field": "value", "format": ".3f"})
     level = f"; thin line: {100 * metrics.intervals.level:.0f} % CI" if metrics.intervals else ""
     note = f"Flows in brackets{level}{'; orange: boosted trees' if trees else ''}"
     body: Spec = {
@@ -119,8 +109,8 @@ def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None 
         "transform": [{"filter": "datum.metric == metric"}],
         "width": 280,
         "height": {"step": 28 if len(metrics.per_class) <= FEW_CLASSES else 20},
-        "encoding": {"y": y},
-        "layer": [bar, spread, baseline, text],
+        "encoding": {"y": names("label")},
+        "layer": [bars(x, "value", tooltip), spread, ticks(x, "trees"), value],
     }
     return Chart(
         spec=specification(title, note, body),
@@ -148,24 +138,13 @@ def class_shares(shares: dict[str, dict[str, float]], title: str) -> Chart:
     tooltip = [{"field": "label", "title": "class"}] + [
         {"field": f"s{place}", "title": split, "format": ".2%"} for place, split in enumerate(shares)
     ]
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 3, "height": {"band": 0.66}},
-            "encoding": {"x": {"field": "s0", **x}, "tooltip": tooltip},
-        },
-        {
-            "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
-            "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": {"field": "text"}},
-        },
-    ]
-    if others:
-        tick: Spec = {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}}
-        layers.append({"mark": tick, "encoding": {"x": {"field": "s1", **x}}})
+    layers = [bars(x, "s0", tooltip), beside_bars({"field": "text"})]
+    layers += [ticks(x, "s1")] if others else []
     body: Spec = {
         "data": {"values": rows},
         "width": 280,
         "height": {"step": 24 if len(rows) <= FEW_CLASSES else 18},
-        "encoding": {"y": {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}},
+        "encoding": {"y": names("label")},
         "layer": layers,
     }
     listed = ", ".join(f"{name} {share:.1%}" for name, share in list(shares[first].items())[:5])

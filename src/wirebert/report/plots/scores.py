@@ -1,6 +1,6 @@
 """Charts of the probabilities of a split: ROC, precision and recall, score distribution, calibration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, log10
@@ -92,14 +92,8 @@ def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) ->
     }  # fmt: skip
     shown = [("detection rate (TPR)", "y", ".2%"), ("false positive rate (FPR)", "x", ".3~%")]
     note = "One class against the rest" if metrics.curves and not metrics.curves.attack else None
-    spec = _curves(title, note, rows, lines, x, "detection rate (TPR)", shown, [position], [axis])
-    return Chart(
-        spec=spec,
-        words=f"{title}: areas under the curves are " + _areas(lines, "auroc") + ".",
-        head=_AREAS,
-        rows=_area_rows(lines),
-        switches=(axis, _class_filter(lines)),
-    )
+    words = f"{title}: areas under the curves are " + _areas(lines, "auroc") + "."
+    return _curves(title, note, words, rows, lines, x, shown, [position], [axis])
 
 
 def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
@@ -116,14 +110,8 @@ def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | No
         ]
     x: Spec = {"field": "place", "title": "recall", **_SHARE}
     shown = [("precision", "y", ".2%"), ("recall", "place", ".2%")]
-    spec = _curves(title, None, rows, lines, x, "precision", shown, [], [])
-    return Chart(
-        spec=spec,
-        words=f"{title}: average precisions are " + _areas(lines, "average_precision") + ".",
-        head=_AREAS,
-        rows=_area_rows(lines),
-        switches=(_class_filter(lines),),
-    )
+    words = f"{title}: average precisions are " + _areas(lines, "average_precision") + "."
+    return _curves(title, None, words, rows, lines, x, shown)
 
 
 def scores(histogram: ScoreHistogram, title: str) -> Chart:
@@ -288,18 +276,21 @@ def _class_filter(lines: list[_Line]) -> Switch:
 def _curves(
     title: str,
     note: str | None,
+    words: str,
     rows: list[Mapping[str, object]],
     lines: list[_Line],
     x: Spec,
-    unit: str,
     shown: list[tuple[str, str, str]],
-    transform: list[Spec],
-    switches: list[Switch],
-) -> Spec:
+    transform: Sequence[Spec] = (),
+    switches: Sequence[Switch] = (),
+) -> Chart:
+    """The chart of these lines; `shown` are name, field and format of a point's values, that of y first."""
+    unit = shown[0][0]
     y: Spec = {
         "field": "y", "type": "quantitative", "title": unit, "scale": {"domain": [0, 1]},
         "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f"},
     }  # fmt: skip
+    switches = [*switches, _class_filter(lines)]
     domain = list(dict.fromkeys(line.colour_key for line in lines))
     colours = [_FADED if key == EVERY_CLASS else PALETTE[i] for i, key in enumerate(domain)]
     colour: Spec = {
@@ -327,13 +318,19 @@ def _curves(
     ]
     body: Spec = {
         "data": {"values": rows},
-        "params": [switch.to_spec() for switch in (*switches, _class_filter(lines))],
+        "params": [switch.to_spec() for switch in switches],
         "transform": [*transform, _looked_up(lines), {"filter": "shown == 'all' || datum.key == shown"}],
         "width": WIDTH,
         "height": _TALL,
         "layer": layers,
     }
-    return specification(title, note, body, legend_columns=2)
+    return Chart(
+        spec=specification(title, note, body, legend_columns=2),
+        words=words,
+        head=_AREAS,
+        rows=_area_rows(lines),
+        switches=tuple(switches),
+    )
 
 
 def _looked_up(lines: list[_Line]) -> Spec:
