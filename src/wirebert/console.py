@@ -15,6 +15,11 @@ PIPE_WIDTH: Final = 110
 """Width in columns where the output is not a terminal and COLUMNS is not set; the default of rich is 80."""
 
 
+def say(console: Console, text: str) -> None:
+    """Print text as it is: without markup and colours, and with lines as long as they are."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class SafeConsole(Console):
     """Standard output or standard error with control characters escaped."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.registry import Checked, DataSet, bibtex, known_datasets, verify
 
 
@@ -33,26 +33,18 @@ def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:
             "split": data_set.split,
         }
         for name, text in lines.items():
-            console.print(f"  {name}: {text}", highlight=False, markup=False)
+            say(console, f"  {name}: {text}")
         for file in data_set.files:
             checksum = f"sha256 {file.sha256}" if file.sha256 else "unverified"
-            console.print(
-                f"  {file.role}: {file.name} {checksum}", highlight=False, markup=False, soft_wrap=True
-            )
+            say(console, f"  {file.role}: {file.name} {checksum}")
         if not data_set.files:
-            console.print("  files: unverified", highlight=False)
+            say(console, "  files: unverified")
 
 
 def show_checked(files: Iterable[Checked], console: Console) -> None:
     """Print a line for each file, and an explanation for changed files."""
     for checked in files:
         known = f" {checked.data_set}/{checked.file}" if checked.data_set else ""
-        console.print(
-            f"{checked.status:9}{known} {checked.path}", highlight=False, markup=False, soft_wrap=True
-        )
+        say(console, f"{checked.status:9}{known} {checked.path}")
         if checked.status == "changed":
-            console.print(
-                f"          its sha256 {checked.sha256} differs from the published file",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(console, f"          its sha256 {checked.sha256} differs from the published file")

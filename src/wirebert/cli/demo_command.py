@@ -4,7 +4,7 @@ import argparse
 
 from wirebert.cli.training_commands import fit
 from wirebert.config import resolve_run, write_run
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
@@ -40,15 +40,12 @@ def demo(options: argparse.Namespace) -> None:
     run = resolve_run(given=given)
     with new_run_folder(path) as folder:
         traffic.mkdir()
-        console.print(
-            f"generating {options.rows:,} training flows and {options.rows // DEMO_TEST_DIVISOR:,} test "
-            "flows",
-            highlight=False,
-        )
+        num_tests = options.rows // DEMO_TEST_DIVISOR
+        say(console, f"generating {options.rows:,} training flows and {num_tests:,} test flows")
         # Another seed generates other hosts, so the test traffic comes from a network unknown to training.
         for file, num_rows, seed in zip(
             files,
-            (options.rows, options.rows // DEMO_TEST_DIVISOR),
+            (options.rows, num_tests),
             (options.seed, options.seed + 1),
             strict=True,
         ):

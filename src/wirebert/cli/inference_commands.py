@@ -9,7 +9,7 @@ from typing import Any
 from wirebert.cli.arguments import executor_of
 from wirebert.cluster.remote import open_any
 from wirebert.cluster.storage import Storage, is_uri
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
@@ -75,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> None:
     show_report(report, folder, console)
     num_flows = sum(metrics.num_flows for metrics in report.splits.values())
     scored = f"{num_flows:,} flows by {detector.backend} on {detector.device}"
-    console.print(scored, highlight=False, markup=False, soft_wrap=True)
+    say(console, scored)
     require_no_warnings(report.data.findings, strict=options.strict)
 
 
@@ -122,7 +122,7 @@ def calibrate(options: argparse.Namespace) -> None:
             warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     require_no_warnings(fit.findings, strict=options.strict)
 
 
@@ -148,7 +148,7 @@ def drift(options: argparse.Namespace) -> int:
         write_atomic(options.out, found.to_page())
     console = SafeConsole()
     if options.json:
-        console.print(found.to_json(), highlight=False, markup=False, soft_wrap=True)
+        say(console, found.to_json())
     else:
         show_drift(found, console)
     return DRIFTED if found.moved else 0

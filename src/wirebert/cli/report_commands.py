@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 
 from wirebert.comparison.runs import compare_runs
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
 from wirebert.report.comparison_page import write_comparison
@@ -49,7 +49,7 @@ def report(options: argparse.Namespace) -> None:
             if out is not None:
                 draw_page(run_report, folder, out)
         if out is not None:
-            console.print(f"page: {out}", highlight=False, soft_wrap=True)
+            say(console, f"page: {out}")
         return
     if options.redact:
         raise ConfigError("--redact is for the report of one run, got several; name one")
@@ -57,7 +57,7 @@ def report(options: argparse.Namespace) -> None:
     print_comparison(comparison, console)
     if options.out is not None:
         write_comparison(comparison, options.out, histories)
-        console.print(f"comparison: {options.out}", highlight=False, soft_wrap=True)
+        say(console, f"comparison: {options.out}")
 
 
 def write_tables(options: argparse.Namespace, console: SafeConsole) -> None:

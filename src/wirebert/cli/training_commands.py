@@ -25,7 +25,7 @@ from wirebert.config import (
     sets_classes,
     write_run,
 )
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.flows import find_files
 from wirebert.errors import ConfigError, RunError
 from wirebert.files import write_atomic
@@ -139,11 +139,10 @@ def tell_batch(run: RunConfig | LearnConfig, num_processes: int, console: Consol
     """Print the batch of several GPUs, if it is their default."""
     if batch_of_all(num_processes) == {"training": {"batch_size": run.training.batch_size}}:
         one = TrainConfig().batch_size
-        console.print(
+        say(
+            console,
             f"batch: {one:,} flows on each of {num_processes} GPUs, {run.training.batch_size:,} in a step; "
             f"set training.batch_size={one} for the steps of one GPU",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -352,7 +351,7 @@ def compare(options: argparse.Namespace) -> None:
             )
         with sigterm_as_exception():
             results = run_detection(run, out, text, workers, console)
-        console.print(as_tables(results), highlight=False, markup=False, soft_wrap=True)
+        say(console, as_tables(results))
         return
     with sigterm_as_exception():
         if run.comparison.num_splits == 1:
@@ -367,10 +366,10 @@ def compare(options: argparse.Namespace) -> None:
         else:
             comparison = compare_on_splits(run, out, text, workers, console, minutes=options.minutes)
     print_comparison(comparison, console)
-    console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
+    say(console, f"comparison: {out / 'compare.html'}")
 
 
 def export(options: argparse.Namespace) -> None:
     """Write the model as an ONNX file into its folder."""
     path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)
+    say(SafeConsole(), f"{agreement.summary}\n{path}")

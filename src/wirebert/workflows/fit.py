@@ -295,11 +295,16 @@ def resolve_auto(run: RunConfig, folder: RunFolder, *, num_flows: int, width: in
     # A model of wirebert learns as one from scratch does; 5e-5 is for models of the hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
-    if training.threads is None:
-        training = replace(training, threads=min(torch.get_num_threads(), num_processors()))
-    resolved_run = replace(run, training=training)
+    resolved_run = replace(run, training=with_threads(training))
     write_run(resolved_run, folder.run_toml)
     return resolved_run
+
+
+def with_threads(config: TrainConfig) -> TrainConfig:
+    """The settings with the number of threads chosen: a resumed run gives the same bits."""
+    if config.threads is not None:
+        return config
+    return replace(config, threads=min(torch.get_num_threads(), num_processors()))
 
 
 def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
@@ -313,7 +318,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         weights=numpy_state(trained.model),
         tokenizer=trained.tokenizer,
         classes=classes,
-        origin=_origin(trained, data),
+        origin=origin_of(run, data),
     )
     scaling, operating_point = fit_calibration(
         logits,
@@ -377,12 +382,12 @@ def load_trained(run: RunConfig, folder: RunFolder) -> Detector:
     )
 
 
-def _origin(trained: TrainedModel, data: PreparedData) -> dict[str, object]:
+def origin_of(run: RunConfig | LearnConfig, data: PreparedData) -> dict[str, object]:
     """Provenance of a model: versions, settings, and the fingerprint of its training files."""
     origin: dict[str, object] = {
         "wirebert": wirebert.__version__,
         "torch": torch.__version__,
-        "settings": settings_to_dict(trained.run),
+        "settings": settings_to_dict(run),
         "train_sha256": data.fingerprint,
     }
     return origin if data.teacher is None else {**origin, "teacher_sha256": data.teacher.fingerprint}

@@ -1,7 +1,6 @@
 """The findings of `wirebert inspect` for the terminal: as wide as it is."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from rich import box
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wirebert.console import say
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.findings import SEVERITIES, Finding, format_names
 from wirebert.workflows.inspect import COUNTS, Inspection, cells_of, next_lines, summary_lines
@@ -19,9 +19,8 @@ WIDE: Final = 110
 
 def show_inspection(inspection: Inspection, console: Console, data: str = "") -> None:
     """Print format, lines, classes, columns, findings and what to do next with `data`."""
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     for line in summary_lines(inspection):
-        say(line)
+        say(console, line)
     is_narrow = console.width < WIDE
     console.print(column_table(inspection.profile, is_narrow=is_narrow))
     if is_narrow:
@@ -31,7 +30,7 @@ def show_inspection(inspection: Inspection, console: Console, data: str = "") ->
     for line in grouped_findings(inspection.findings):
         console.print(Text(line))
     for line in next_lines(inspection, data):
-        say(line)
+        say(console, line)
 
 
 def grouped_findings(findings: Sequence[Finding]) -> list[str]:

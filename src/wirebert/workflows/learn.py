@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from rich.console import Console
 
-import wirebert
 from wirebert.config import LearnConfig, write_run
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.progress import progress_bar
@@ -43,9 +41,7 @@ from wirebert.model.initialization import TokenLayout
 from wirebert.model.masked_predictions import predict_masked
 from wirebert.report.learning import LearningReport
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import settings_to_dict
 from wirebert.shapes import Bool, Float64, Int64
-from wirebert.telemetry.processors import num_processors
 from wirebert.training.config import TrainConfig
 from wirebert.training.device import check_machine
 from wirebert.training.distillation import SoftTargets
@@ -57,7 +53,7 @@ from wirebert.training.teacher_store import WINDOW, cached_log_probs, windows
 from wirebert.unsupervised.surprisal import SurprisalScorer, grouped_passes
 from wirebert.unsupervised.targets import UnusualTarget, most_surprising
 from wirebert.untrusted_text import warn
-from wirebert.workflows.fit import run_training, with_reference
+from wirebert.workflows.fit import origin_of, run_training, with_reference, with_threads
 from wirebert.workflows.learning_report import (
     UNUSUAL_ID,
     Learned,
@@ -104,7 +100,8 @@ def learn(
     """
     check_machine(run.training)
     log = RunLog(console)
-    run = _fixed_threads(run, folder)
+    run = replace(run, training=with_threads(run.training))
+    write_run(run, folder.run_toml)
     data = prepare_rows(run, folder)  # checks, split; nothing is fitted yet
     show_data(data.flows, {}, data.findings, console, num_rows=data.profile.num_rows)
     log.end_stage("reading_and_checks")
@@ -150,15 +147,6 @@ def learn_detector(
     log.end_stage("comparison")
     num_left_out = len(scored_flows(run, traffic)) - int(is_trusted.sum())
     return Learned(artifact, num_left_out, quality, correlation)
-
-
-def _fixed_threads(run: LearnConfig, folder: RunFolder) -> LearnConfig:
-    """The run with the number of threads chosen, and saved: a resumed run gives the same bits."""
-    if run.training.threads is None:
-        threads = min(torch.get_num_threads(), num_processors())
-        run = replace(run, training=replace(run.training, threads=threads))
-        write_run(run, folder.run_toml)
-    return run
 
 
 def encode_traffic(run: LearnConfig, data: PreparedData, folder: RunFolder) -> EncodedTraffic:
@@ -352,12 +340,7 @@ def build_artifact(
         weights=numpy_state(model),
         tokenizer=replace(traffic.tokenizer, schema=data.schema or traffic.tokenizer.schema),
         classes=CLASSES,
-        origin={
-            "wirebert": wirebert.__version__,
-            "torch": torch.__version__,
-            "settings": settings_to_dict(run),
-            "train_sha256": data.fingerprint,
-        },
+        origin=origin_of(run, data),
         operating_point=operating,
         novelty=None if measured is None else measured.scorer,
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
 from wirebert.config import LearnConfig
+from wirebert.console import say
 from wirebert.data.arrow_columns import to_texts
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.times import seconds_of
@@ -215,4 +216,4 @@ def show_learning(report: LearningReport, folder: RunFolder, console: Console) -
     print_learning(report, console)
     paths: dict[str, Path] = {"report": folder.report_html, "model": folder.model}
     for what, path in paths.items():
-        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+        say(console, f"{what}: {path}")

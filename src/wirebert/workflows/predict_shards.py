@@ -14,7 +14,7 @@ from wirebert.cluster.remote import open_any
 from wirebert.cluster.results import ShardFolder, ShardRecord
 from wirebert.cluster.staging import placed_shards
 from wirebert.cluster.storage import Storage, is_uri, next_to
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, say
 from wirebert.data.flows import DataConfig, Flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.errors import ConfigError, DataError
@@ -121,7 +121,7 @@ def predict_by_shards(
         f"{fit.invalid_values.num_rows:,} flows by {engine}: {out.name} "
         f"({len(records):,} shard{'s' * (len(records) > 1)}, at most {peak_mb:,} MB a worker)"
     )
-    SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+    say(SafeConsole(stderr=True), done)
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=strict)
 

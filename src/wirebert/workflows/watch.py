@@ -6,6 +6,7 @@ from typing import Final, final
 
 from rich.console import Console
 
+from wirebert.console import say
 from wirebert.run_folder import RunFolder, is_at_work
 from wirebert.telemetry.events import EndEvent, Event, MetricsFollower, StartEvent
 from wirebert.telemetry.screen import display, is_live, show_still
@@ -66,9 +67,6 @@ def watch_run(
                 sleep(SECONDS_BETWEEN_LOOKS)
                 events = monitor.news()
     if not monitor.has_ended:
-        console.print(
-            f"{title}: this training was interrupted; `wirebert train --resume {title}` continues it",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        say(
+            console, f"{title}: this training was interrupted; `wirebert train --resume {title}` continues it"
         )
