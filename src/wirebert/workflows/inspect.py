@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -58,7 +58,7 @@ class Inspection:
             "label": self.flows.schema.label,
             "benign": None if self.classes is None else self.classes.benign,
             "classes": self.class_counts,
-            "columns": [_column(column) for column in _columns(self.profile)],
+            "columns": [*_columns(self.profile)],
             "findings": [asdict(finding) for finding in self.findings],
         }
         return json.dumps(plain, indent=2, ensure_ascii=False)
@@ -208,9 +208,10 @@ def _single(name: str) -> str:
     return re.sub(r"s\b", "", name, count=1)
 
 
-def _columns(profile: TableProfile) -> list[Mapping[str, object]]:
-    return [
-        {
+def _columns(profile: TableProfile) -> Iterator[dict[str, object]]:
+    """The columns as plain values; infinities are text, since JSON has none."""
+    for column in profile.columns:
+        plain = {
             "name": column.name,
             "kind": column.kind.value,
             "is_feature": column.is_feature,
@@ -223,13 +224,7 @@ def _columns(profile: TableProfile) -> list[Mapping[str, object]]:
             "maximum": column.maximum,
             "example": column.example,
         }
-        for column in profile.columns
-    ]
-
-
-def _column(plain: Mapping[str, object]) -> dict[str, object]:
-    """The same values, with infinities as text: JSON has none."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in plain.items()
-    }
+        yield {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in plain.items()
+        }

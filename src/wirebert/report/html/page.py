@@ -3,7 +3,7 @@ fetched."""
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from markupsafe import Markup, escape
@@ -152,10 +152,7 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
         sentences = join(sentences, paragraph(_REDACTED, "faint"))
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
-    cards = join(
-        *_deployed_cards(metrics),
-        *(_card(key, title, metrics, trees) for key, title in headline_titles().items()),
-    )
+    cards = join(*_deployed_cards(metrics), *_headline_cards(metrics, trees))
     items = "".join(f"<li>{with_code(caveat)}</li>" for caveat in caveats(report))
     listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
@@ -165,43 +162,37 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     )
 
 
-def _deployed_cards(metrics: SplitMetrics) -> list[Markup]:
+def _deployed_cards(metrics: SplitMetrics) -> Iterator[Markup]:
     """What the model does at its stored threshold; red where the target is outside the interval."""
     point = metrics.deployed
     if point is None or point.fpr is None or point.fpr_interval is None:
-        return []
+        return
     low, high = (f"{100 * end:.2f}" for end in point.fpr_interval)
-    mark = ' class="value error"' if point.is_off_target else ' class="value"'
     held = "off target" if point.is_off_target else "on target"
-    cards = [
-        Markup(
-            f"<div><dt>false positives, stored threshold</dt><dd{mark}>{100 * point.fpr:.2f} %</dd>"
-            f'<dd class="more">[{low}, {high}] %<br>'
-            f"target {100 * point.target_fpr:.3g} %: {held}</dd></div>"
-        )
-    ]
-    if point.tpr is not None:
-        cards.append(
-            Markup(
-                "<div><dt>attacks found, stored threshold</dt>"
-                f'<dd class="value">{100 * point.tpr:.1f} %</dd><dd class="more"></dd></div>'
-            )
-        )
-    return cards
-
-
-def _card(key: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | None) -> Markup:
-    value = metrics.headline.get(key)
-    if value is None:
-        return Markup("")
-    more = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
-    if trees is not None:
-        baseline_value = trees.headline[key]
-        ends = f"{interval(trees.intervals.rows[key])}" if trees.intervals else ""
-        more += f"<br><span>trees {baseline_value:.3f}</span> <span>{ends}</span>"
-    return Markup(
-        f'<div><dt>{title}</dt><dd class="value">{value:.3f}</dd><dd class="more">{more}</dd></div>'
+    yield _card(
+        "false positives, stored threshold",
+        f"{100 * point.fpr:.2f} %",
+        f"[{low}, {high}] %<br>target {100 * point.target_fpr:.3g} %: {held}",
+        kind="value error" if point.is_off_target else "value",
     )
+    if point.tpr is not None:
+        yield _card("attacks found, stored threshold", f"{100 * point.tpr:.1f} %", "")
+
+
+def _headline_cards(metrics: SplitMetrics, trees: SplitMetrics | None) -> Iterator[Markup]:
+    """Each headline metric, with that of the trees below."""
+    for key, title in headline_titles().items():
+        if key in metrics.headline:
+            more = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
+            if trees is not None:
+                ends = interval(trees.intervals.rows[key]) if trees.intervals else ""
+                more += f"<br><span>trees {trees.headline[key]:.3f}</span> <span>{ends}</span>"
+            yield _card(title, f"{metrics.headline[key]:.3f}", more)
+
+
+def _card(title: str, value: str, more: str, *, kind: str = "value") -> Markup:
+    """A figure in large print, with what belongs to it in small print."""
+    return Markup(f'<div><dt>{title}</dt><dd class="{kind}">{value}</dd><dd class="more">{more}</dd></div>')
 
 
 def _training(report: Report, figures: Mapping[str, Markup]) -> Markup:

@@ -152,21 +152,28 @@ def alert_table(name: str, metrics: SplitMetrics) -> Markup:
         "traffic with few attacks. A dash: no false positives here, so this file is too small to estimate "
         "the value."
     )
-    head = ("target FPR", *(f"{100 * point.target_fpr:.4g} %" for point in metrics.operating_points))
-    rows = list(zip(*(_threshold_column(point, metrics) for point in metrics.operating_points), strict=True))
-    names = [
-        "threshold",
-        "measured FPR",
-        "detection rate (TPR)",
-        *(["TPR at the best threshold for this file"] if origin and metrics.binary else []),
-        "precision",
-        "alerts per 10,000 flows",
-        *(f"precision if {prevalence} of the flows are attacks" for prevalence in _PREVALENCES.values()),
-        *(f"alerts per 10,000 flows if {prevalence} are attacks" for prevalence in _PREVALENCES.values()),
-    ]
-    titled = [(title, *row) for title, row in zip(names, rows, strict=True)]
+    points, has_best = metrics.operating_points, origin is not None and metrics.binary is not None
+    best = metrics.binary.tpr_at_fpr if has_best and metrics.binary is not None else {}
+    rows = {
+        "threshold": [f"{point.threshold:.6g}" for point in points],
+        "measured FPR": [with_range(_percent(point.fpr, 3), _fpr_ends(point)) for point in points],
+        "detection rate (TPR)": [_percent(point.tpr, 1) for point in points],
+    }
+    if has_best:
+        keys = [np.format_float_positional(point.target_fpr) for point in points]
+        rows["TPR at the best threshold for this file"] = [_percent(best.get(key), 1) for key in keys]
+    rows["precision"] = [_percent(point.precision, 1) for point in points]
+    rows["alerts per 10,000 flows"] = [f"{point.alerts_per_10000:,.1f}" for point in points]
+    for key, prevalence in _PREVALENCES.items():
+        precisions = [_percent(point.precision_at_prevalence.get(key), 1) for point in points]
+        rows[f"precision if {prevalence} of the flows are attacks"] = precisions
+    for key, prevalence in _PREVALENCES.items():
+        alerts = [_alerts(point, float(key)) for point in points]
+        rows[f"alerts per 10,000 flows if {prevalence} are attacks"] = alerts
+    head = ("target FPR", *(f"{100 * point.target_fpr:.4g} %" for point in points))
+    listed = [(title, *cells) for title, cells in rows.items()]
     caption = f"Alert thresholds on {name}"
-    return join(paragraph(source), table(caption, head, titled, hide_caption=True), paragraph(note, "faint"))
+    return join(paragraph(source), table(caption, head, listed, hide_caption=True), paragraph(note, "faint"))
 
 
 def error_list(errors: Sequence[Mistake]) -> Markup:
@@ -176,23 +183,9 @@ def error_list(errors: Sequence[Mistake]) -> Markup:
     return join(paragraph(note, "faint"), Markup(f'<div class="errors">{join(*shown)}</div>'))
 
 
-def _threshold_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:
-    low, high = point.fpr_interval or (None, None)
-    ends = "" if low is None else f"[{_percent(low, 3)}, {_percent(high, 3)}]"
-    best: list[str] = []
-    if metrics.thresholds_from is not None and metrics.binary is not None:
-        key = np.format_float_positional(point.target_fpr)
-        best = [_percent(metrics.binary.tpr_at_fpr.get(key), 1)]
-    return [
-        f"{point.threshold:.6g}",
-        with_range(_percent(point.fpr, 3), ends),
-        _percent(point.tpr, 1),
-        *best,
-        _percent(point.precision, 1),
-        f"{point.alerts_per_10000:,.1f}",
-        *(_percent(point.precision_at_prevalence.get(key), 1) for key in _PREVALENCES),
-        *(_alerts(point, float(key)) for key in _PREVALENCES),
-    ]
+def _fpr_ends(point: ThresholdMetrics) -> str:
+    ends = point.fpr_interval
+    return "" if ends is None else f"[{_percent(ends[0], 3)}, {_percent(ends[1], 3)}]"
 
 
 def _alerts(point: ThresholdMetrics, prevalence: float) -> str:

@@ -9,44 +9,26 @@ from wirebert.telemetry.history import Curve, History
 
 def training_charts(history: History) -> dict[str, Chart]:
     """Every chart of the training by file name; quantities that were not recorded have no chart."""
-    drawn: dict[str, Chart] = {}
-    for name, chart, curves in (
-        ("loss", loss, (history.train_loss, history.valid_loss)),
-        ("quality", quality, (history.valid_accuracy, history.valid_macro_f1, history.train_accuracy)),
-        ("learning_rates", learning_rates, (history.backbone_rate, history.classifier_rate)),
+    losses = (history.train_loss, history.valid_loss)
+    quality = (history.valid_accuracy, history.valid_macro_f1, history.train_accuracy)
+    rates = (history.backbone_rate, history.classifier_rate)
+    # Losses and norms may fall by orders of magnitude; on a linear scale their end would be a flat line.
+    is_steep = {"loss": spans_magnitudes(*losses), "gradient_norm": spans_magnitudes(history.grad_norm)}
+    charts: dict[str, Chart] = {}
+    for name, title, unit, curves in (
+        ("loss", "Loss", "cross-entropy, nats", losses),
+        ("quality", "Accuracy and macro F1", "value", quality),
+        ("learning_rates", "Learning rates", "learning rate", [above(rate, 1e-2) for rate in rates]),
+        ("gradient_norm", "Gradient norm", "norm before clipping", (history.grad_norm,)),
+        ("throughput", "Throughput", "flows per second", (history.rows_per_s,)),
+        ("token_throughput", "Tokens", "tokens per second", (history.tokens_per_s,)),
     ):
+        log = name == "learning_rates" or is_steep.get(name, False)
+        from_zero = not log and name not in ("loss", "quality")
+        marked = _best_step(history) if name in ("loss", "quality") else None
         if any(len(curve.values) for curve in curves):
-            drawn[name] = chart(history)
-    for name, curve, unit in (
-        ("gradient_norm", history.grad_norm, "norm before clipping"),
-        ("throughput", history.rows_per_s, "flows per second"),
-        ("token_throughput", history.tokens_per_s, "tokens per second"),
-    ):
-        if len(curve.values):
-            title = {"gradient_norm": "Gradient norm", "throughput": "Throughput"}.get(name, "Tokens")
-            log = name == "gradient_norm" and spans_magnitudes(curve)
-            drawn[name] = line_chart(title, unit, [curve], log=log, from_zero=not log)
-    return drawn
-
-
-def loss(history: History) -> Chart:
-    """Training and validation loss over steps."""
-    curves = [history.train_loss, history.valid_loss]
-    # Losses fall by orders of magnitude; on a linear scale the end of training would be a flat line.
-    log = spans_magnitudes(*curves)
-    return line_chart("Loss", "cross-entropy, nats", curves, log=log, marked=_best_step(history))
-
-
-def quality(history: History) -> Chart:
-    """Accuracy on training and validation flows and macro F1 on validation flows, over steps."""
-    curves = [history.valid_accuracy, history.valid_macro_f1, history.train_accuracy]
-    return line_chart("Accuracy and macro F1", "value", curves, marked=_best_step(history))
-
-
-def learning_rates(history: History) -> Chart:
-    """Both learning rates over steps, on a logarithmic scale."""
-    curves = [above(curve, 1e-2) for curve in (history.backbone_rate, history.classifier_rate)]
-    return line_chart("Learning rates", "learning rate", curves, log=True)
+            charts[name] = line_chart(title, unit, curves, log=log, from_zero=from_zero, marked=marked)
+    return charts
 
 
 def _best_step(history: History) -> tuple[float, str] | None:
