@@ -45,6 +45,7 @@ ROOMS: Sequence[str] = """
     companion_process
     prefetch
     untrusted_text
+    plurals
     shapes
     errors
     __init__
@@ -389,6 +390,7 @@ def test_the_top_of_the_package_holds_no_other_modules():
         "run_folder",
         "serialization",
         "shapes",
+        "plurals",
         "untrusted_text",
     }
 

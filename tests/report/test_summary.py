@@ -69,7 +69,7 @@ def test_the_summary_names_unknown_classes_and_the_majority_rate(report: Report)
     text = " ".join(summarize(report))
     assert "On test" in text
     assert "always predicting the largest class" in text
-    assert "do not occur in training" in text
+    assert "that training lacks" in text
 
 
 def test_rare_classes_are_marked(report: Report) -> None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast, final
 from wirebert.alerts.sinks import RemoteSink
 from wirebert.errors import DataError
 from wirebert.files import try_lock
+from wirebert.plurals import counted
 
 SEGMENT_BYTES: Final = 16 << 20
 _BATCH_BYTES: Final = 1 << 18
@@ -243,7 +244,7 @@ class SpooledSink:
             self._tell(
                 "sink_up",
                 f"{self.name}: takes events again, {self._num_waiting:,} bytes of them waited"
-                + (f" and {lost:,} events were dropped" if lost else ""),
+                + (f" and {counted(lost, 'event was', 'events were')} dropped" if lost else ""),
             )
 
     def _read(self, start: Place, written: Place) -> tuple[bytes, Place]:

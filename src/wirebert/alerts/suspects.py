@@ -24,6 +24,7 @@ from wirebert.alerts.grouping import group_by_gap
 from wirebert.alerts.incident_records import MAX_DISTINCT, AlertTable
 from wirebert.alerts.incidents import Incident, incident_of
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
+from wirebert.plurals import counted
 from wirebert.shapes import Bool, Float64, Int64
 
 MAX_POINTS: Final = 10.0
@@ -185,7 +186,7 @@ def describe(alerts: AlertTable, rows: Int64[np.ndarray, " rows"]) -> str:
     elif len(hosts) >= MANY:
         text = to + (port if len(ports) == 1 else f" at {len(ports):,} ports" if ports else "")
     else:
-        text = f"{num_flows:,} flow{'s' * (num_flows > 1)} to {to}{port}"
+        text = f"{counted(num_flows, 'flow')} to {to}{port}"
     span_s = float(alerts.time_s[rows[-1]] - alerts.time_s[rows[0]])
     gaps_s = np.diff(alerts.time_s[rows])
     is_one_channel = len(hosts) == 1 and len(ports) <= 1 and span_s >= num_flows >= 6

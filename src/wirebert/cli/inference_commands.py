@@ -16,6 +16,7 @@ from wirebert.files import write_atomic
 from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
+from wirebert.plurals import counted
 from wirebert.run_folder import new_run_folder
 from wirebert.untrusted_text import warn
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
@@ -74,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> None:
             write_report(report, folder)
     show_report(report, folder, console)
     num_flows = sum(metrics.num_flows for metrics in report.splits.values())
-    scored = f"{num_flows:,} flows by {detector.backend} on {detector.device}"
+    scored = f"{counted(num_flows, 'flow')} by {detector.backend} on {detector.device}"
     say(console, scored)
     require_no_warnings(report.data.findings, strict=options.strict)
 

@@ -31,6 +31,7 @@ from wirebert.inference.predictions import (
     predict_blocks,
 )
 from wirebert.inference.rejected_rows import rejected_rows_file
+from wirebert.plurals import counted
 from wirebert.service.memory import bound_heap
 from wirebert.telemetry.processors import num_processors
 from wirebert.untrusted_text import warn
@@ -83,7 +84,7 @@ def predict(options: argparse.Namespace) -> None:
     if options.out is not None or (sys.stderr.isatty() and not is_stdin):
         SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
-        done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+        done = f"{counted(num_flows, 'flow')} by {detector.backend} on {detector.device}: {options.out}"
         say(SafeConsole(stderr=True), done)
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=options.strict)
@@ -195,7 +196,7 @@ def monitor(options: argparse.Namespace) -> None:
     with _monitor_server(options) as on_status, until_asked(requests.stop.set, requests.reload.set):
         load = partial(_ready_detector, options)
         num_flows = monitoring.monitor(load, options.sources, settings, requests, hear, on_status)
-    warn(f"{num_flows:,} flows: {', '.join(target.place for target in targets)}")
+    warn(f"{counted(num_flows, 'flow')}: {', '.join(target.place for target in targets)}")
     require_no_warnings(told, strict=options.strict)
 
 

@@ -18,6 +18,7 @@ from wirebert.data.folders import check_vocabularies
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.typed_rows import TypedRowsWriter
 from wirebert.errors import NoFlowsError
+from wirebert.plurals import counted
 from wirebert.untrusted_text import warn
 
 
@@ -110,5 +111,5 @@ def profile_by_shards(
     invalid = merge_parse_stats(flows, read)
     if not invalid.num_rows:
         raise NoFlowsError(flows.no_flows(invalid.lines.events))
-    warn(f"{invalid.num_rows:,} rows; shards: {len(placed):,}, at most {peak_mb:,} MB a worker")
+    warn(f"{counted(invalid.num_rows, 'row')}; shards: {len(placed):,}, at most {peak_mb:,} MB a worker")
     return whole.result(flows.name, invalid)

@@ -19,6 +19,7 @@ from wirebert.data.grammar import Grammar
 from wirebert.data.other_formats import EXPECTED, REMEDIES, SPREADSHEET
 from wirebert.data.standard_input import ArrivingBytes, arriving
 from wirebert.errors import DataError, NoFlowsError
+from wirebert.plurals import counted
 
 if TYPE_CHECKING:
     import lzma
@@ -115,10 +116,8 @@ class Dialect:
             "" if self.quote == '"' else "no quotes" if self.quote is None else f"quote {self.quote}",
             f"escape {self.escape}" if self.escape else "",
             "header" if self.has_header else "no header",
-            f"{self.skip_lines} line{'s'[: self.skip_lines > 1]} before the table" if self.skip_lines else "",
-            f"{self.footer_lines} line{'s'[: self.footer_lines > 1]} after the table"
-            if self.footer_lines
-            else "",
+            f"{counted(self.skip_lines, 'line')} before the table" if self.skip_lines else "",
+            f"{counted(self.footer_lines, 'line')} after the table" if self.footer_lines else "",
             f"comments {self.comment}" if self.comment else "",
             "decimal comma" if self.decimal_comma else "",
             f"{self.line_end} line ends" if self.line_end != "LF" else "",

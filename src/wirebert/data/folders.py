@@ -8,6 +8,7 @@ from pathlib import Path
 from wirebert.data.files import ABOUT, FlowFile, is_data, reason_to_skip
 from wirebert.data.findings import Finding, format_names
 from wirebert.errors import SchemaError
+from wirebert.plurals import counted
 from wirebert.untrusted_text import printable_name
 
 
@@ -34,7 +35,7 @@ class FileListing:
             return f"{self.path}: skipped, {self.skipped}"
         if self.joined_into:
             return f"{self.path}: joined into {self.joined_into}"
-        rows = "" if self.num_rows is None else f", {self.num_rows:,} rows"
+        rows = "" if self.num_rows is None else f", {counted(self.num_rows, 'row')}"
         return f"{self.path}: {self.read_as}{rows}{', labelled' if self.is_labelled else ''}"
 
 
@@ -98,7 +99,8 @@ def skipped_finding(listing: Sequence[FileListing]) -> tuple[Finding, ...]:
             severity="warning",
             count=len(skipped),
             example=skipped[0].path,
-            message=f"{len(skipped)} of {len(listing)} files are not read ({names}; the first: "
+            message=f"{len(skipped)} of {len(listing)} files {'is' if len(skipped) == 1 else 'are'} not read "
+            f"({names}; the first: "
             f"{skipped[0].skipped}); give the files to read by name or pattern, or convert these",
         ),
     )

@@ -41,6 +41,7 @@ from wirebert.inference.follow_state import SourceProgress
 from wirebert.inference.line_source import StreamedLines
 from wirebert.inference.predictions import FlowPart, flow_parts, predict_parts
 from wirebert.inference.tail import Tail
+from wirebert.plurals import counted
 
 _WINDOW_ROWS = 10_000
 """Rows over which the share of rows that are set aside is taken, again and again."""
@@ -307,7 +308,7 @@ class FollowedLog:
             self._rejected.append(RejectedRow(line, str(error), shown, self.name))
         lines.forget_head()
         self._next = replace(self._next, position=lines.saved_position)
-        message = f"{self.name}: {len(texts):,} messages are set aside: {error}"
+        message = f"{self.name}: {counted(len(texts), 'message is', 'messages are')} set aside: {error}"
         self._scoring.tell(
             [Finding(code="rejected_rows", severity="warning", count=len(texts), message=message)]
         )

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeVar, runtime_checkable
 from wirebert.data.findings import Finding
 from wirebert.data.schema.identifying import identifies, identifying_parts
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
+from wirebert.plurals import counted
 from wirebert.report.columns import ColumnDrift, Columns, ColumnSummary
 from wirebert.report.learning import LearningReport
 from wirebert.report.report import Baseline, DataSection, Report
@@ -93,7 +94,7 @@ def redacted_learning(report: LearningReport) -> LearningReport:
         report,
         name="redacted report",
         command="wirebert learn",
-        files=(f"{len(report.files)} files",),
+        files=(counted(len(report.files), "file"),),
         split="",
         findings=tuple(map(_finding, report.findings)),
         normal=normal,
@@ -161,7 +162,7 @@ def _data(data: DataSection, by_split: _BySplit) -> DataSection:
 
     return replace(
         data,
-        files=(f"{len(data.files)} files",),
+        files=(counted(len(data.files), "file"),),
         detected=words(data.detected),
         split=words(data.split),
         distribution=by_split(data.distribution),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.reliability import Reliability
 from wirebert.metrics.split_metrics import BinaryMetrics, SplitMetrics
+from wirebert.plurals import counted
 from wirebert.report.report import GBDT, Report
 
 SHIFT = (
@@ -86,11 +87,11 @@ def _data_caveats(report: Report, name: str) -> list[str]:
     findings = [finding for finding in report.data.findings if not finding.is_accepted]
     counts = {kind: sum(finding.severity == kind for finding in findings) for kind in ("error", "warning")}
     if any(counts.values()):
-        listed = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count)
+        listed = " and ".join(counted(count, kind) for kind, count in counts.items() if count)
         sentences.append(f"Data checks raised {listed} (see Data).")
     usage = report.data.test_usage.get(name)
     if usage is not None and usage.num_reads > 1:
-        sets = "1 set" if usage.num_settings == 1 else f"{usage.num_settings} sets"
+        sets = counted(usage.num_settings, "set")
         sentences.append(
             f"The runs in this folder used the test file {usage.num_reads} times, for {sets} of settings. "
             "Repeated use makes test results optimistic."
@@ -178,9 +179,8 @@ def _weak_classes(metrics: SplitMetrics) -> list[str]:
     unknown = sum(metrics.classes_not_in_training.values())
     if unknown:
         names = ", ".join(metrics.classes_not_in_training)
-        sentences.append(
-            f"{unknown:,} flows are of classes that do not occur in training and count as wrong: {names}."
-        )
+        flows = counted(unknown, "flow is of a class", "flows are of classes")
+        sentences.append(f"{flows} that training lacks, which counts as wrong: {names}.")
     return sentences
 
 

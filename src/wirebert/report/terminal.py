@@ -11,6 +11,7 @@ from wirebert.metrics.intervals import Interval
 from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
+from wirebert.plurals import counted
 from wirebert.report.report import FileUsage, Report
 from wirebert.serialization import flatten
 
@@ -69,9 +70,9 @@ def split_remarks(metrics: SplitMetrics) -> list[str]:
         lines.append(
             "No flow is identical to a training flow after tokenisation."
             if not seen.num_flows
-            else f"{seen.num_flows:,} flows are identical to a training flow after tokenisation (accuracy "
-            f"{seen.accuracy:.3f}, macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy "
-            f"{unseen.accuracy:.3f}, macro F1 {unseen.macro_f1:.3f}."
+            else f"{counted(seen.num_flows, 'flow is', 'flows are')} identical to a training flow after "
+            f"tokenisation (accuracy {seen.accuracy:.3f}, macro F1 {seen.macro_f1:.3f}); the other "
+            f"{unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, macro F1 {unseen.macro_f1:.3f}."
         )
     if metrics.alert_score == "attack_and_novelty":
         lines.append("AUROC, thresholds and TPR at an FPR are of the attack score and novelty combined.")
@@ -87,8 +88,7 @@ def format_file_usage(usage: FileUsage | None) -> list[str]:
     """
     if usage is None or not usage.num_reads:
         return []
-    tests = "1 test" if usage.num_reads == 1 else f"{usage.num_reads} tests"
-    sets = "1 set" if usage.num_settings == 1 else f"{usage.num_settings} sets"
+    tests, sets = counted(usage.num_reads, "test"), counted(usage.num_settings, "set")
     return [f"Used for {tests}, with {sets} of settings (all runs in this folder)."]
 
 

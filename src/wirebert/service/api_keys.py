@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, final
 
 from wirebert.errors import ConfigError
+from wirebert.plurals import counted
 
 VARIABLE: Final = "WIREBERT_API_KEYS"
 """Environment variable with keys, separated by blanks, commas or line ends."""
@@ -62,7 +63,7 @@ class ApiKeys:
         self._mark = mark
         try:
             self._digests = _read(self._path)
-            self._tell(f"{self._path}: {len(self._digests)} keys reloaded")
+            self._tell(f"{self._path}: {counted(len(self._digests), 'key')} reloaded")
         except ConfigError as error:
             self._tell(f"the previous keys stay valid: {error}")
 

@@ -114,7 +114,8 @@ class BodyReader:
 
     def _read_json(self, body: bytes, *, lines: bool) -> RawFlows:
         if lines:
-            self._limits.require_rows(body.count(b"\n") // 2)  # roughly: what is far beyond is not parsed
+            # Roughly: what is far beyond the limit is not parsed.
+            self._limits.require_rows((body.count(b"\n") + 1) // 2)
         try:
             rows = self._line.decode_lines(body) if lines else self._json.decode(body).flows
         except msgspec.ValidationError as error:
@@ -163,7 +164,7 @@ class BodyReader:
 
     def _table_of(self, body: bytes) -> tuple[pa.Table, tuple[str, ...]]:
         # Rough bounds first: a body far beyond a limit is not parsed.
-        self._limits.require_rows(max(body.count(b"\n"), body.count(b"\r")) // 4 - 1)
+        self._limits.require_rows((max(body.count(b"\n"), body.count(b"\r")) - 1) // 4)
         self._limits.require_columns(max(map(body.partition(b"\n")[0].count, (b",", b";", b"\t", b"|"))))
         head = body[:_HEAD_BYTES]
         if len(body) > _HEAD_BYTES:

@@ -5,6 +5,7 @@ from typing import Final, final
 
 from rich.console import Console
 
+from wirebert.plurals import counted
 from wirebert.telemetry.events import EndEvent, EpochEvent, Event, StartEvent, StepEvent, WarningEvent
 
 SECONDS_BETWEEN_LINES: Final = 10.0
@@ -46,7 +47,7 @@ def start_line(event: StartEvent) -> str:
     """Size of data and model, precision, device and data loading."""
     ranks = f" in {event.num_ranks} processes" if event.num_ranks > 1 else ""
     verb = f"resuming after step {event.step:,}" if event.step else "training"
-    epochs = "1 epoch" if event.num_epochs == 1 else f"{event.num_epochs} epochs"
+    epochs = counted(event.num_epochs, "epoch")
     feeding = f"; data loading: {event.feeding}" if event.feeding else ""
     return (
         f"{verb}: {event.num_train:,} flows, {epochs}, {event.num_steps:,} steps of {event.batch_size}; "

@@ -24,6 +24,7 @@ from wirebert.inference.artifact import Artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.metrics.thresholds import attack_scores, laxest_threshold
+from wirebert.plurals import counted
 from wirebert.shapes import Float64
 
 _SECONDS_PER_DAY: Final = 86_400
@@ -101,7 +102,7 @@ def fit_alert_budget(
         names = _likely_attacks(artifact, probabilities)
         keys = group_keys(_sources(sources, seconds, flows.name), names, IncidentSettings().group_by)
         threshold, num_incidents = _incident_threshold(scores, of_attack, keys, seconds, int(allowed + 1e-9))
-        notes.append(f"{num_incidents:,} incidents on {flows.name}")
+        notes.append(f"{counted(num_incidents, 'incident')} on {flows.name}")
     num_alerts = int((scores >= threshold).sum())
     per_10000 = (num_alerts if allowance.incidents_per_day else allowed) * 10_000 / len(scores)
     budget = AlertBudget(
@@ -112,7 +113,7 @@ def fit_alert_budget(
         num_days=days,
         traffic_sha256=flows.fingerprint(),
     )
-    found = f"{len(scores):,} flows of {flows.name}: {num_alerts:,} alerts"
+    found = f"{counted(len(scores), 'flow')} of {flows.name}: {counted(num_alerts, 'alert')}"
     notes.append(f"threshold {threshold:.6g} set on {found}")
     blocks.set_scores(of_attack, scores >= threshold)
     return replace(

@@ -20,6 +20,7 @@ from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
+from wirebert.plurals import counted
 from wirebert.report.columns import ColumnDrift
 from wirebert.report.html.drift import drift_page
 
@@ -57,8 +58,9 @@ class TrafficDrift:
     def sentence(self) -> str:
         """The result in words."""
         found = f"{len(self.moved)} of {len(self.measures)} features and scores have moved"
+        flows = counted(self.num_flows, "flow")
         return (
-            f"{self.name}, {self.num_flows:,} flows: {found if self.moved else 'no drift'} (false alarm rate "
+            f"{self.name}, {flows}: {found if self.moved else 'no drift'} (false alarm rate "
             f"{100 * self.false_alarm_rate:g} % of such a comparison)"
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from wirebert.data.findings import Finding
 from wirebert.errors import DataError
+from wirebert.plurals import counted
 from wirebert.untrusted_text import warn
 
 
@@ -28,6 +29,6 @@ def require_no_warnings(
         )
         hint = f"; or set data.accepted_findings={names[0]!r} to accept it" if can_accept else ""
         raise DataError(
-            f"--strict: {len(names)} finding{'s' * (len(names) > 1)} ({', '.join(names)}); the first: "
+            f"--strict: {counted(len(names), 'finding')} ({', '.join(names)}); the first: "
             f"{failing[0].message}{hint}"
         )

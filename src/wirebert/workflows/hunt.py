@@ -33,6 +33,7 @@ from wirebert.decision.novelty import Neighbours, NoveltyScorer
 from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
+from wirebert.plurals import counted
 from wirebert.run_folder import BUILT_IN, MANIFEST, model_folder
 from wirebert.shapes import Bool, Float64
 from wirebert.workflows.hunt_terminal import print_hunt
@@ -151,13 +152,14 @@ def model_and_logs(places: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
 
 def show(found: Hunt, console: Console) -> None:
     """Print what was found."""
+    flows = counted(found.num_flows, "flow")
     if found.num_unusual:
-        hosts = f"{found.num_hosts:,} host{'s' * (found.num_hosts != 1)}"
-        lines = [f"{found.num_flows:,} flows, {found.num_unusual:,} above the threshold, of {hosts}"]
+        hosts = counted(found.num_hosts, "host")
+        lines = [f"{flows}, {found.num_unusual:,} above the threshold, of {hosts}"]
     elif found.threshold is None:
-        lines = [f"{found.num_flows:,} flows; the model has no threshold. The least usual are:"]
+        lines = [f"{flows}; the model has no threshold. The least usual are:"]
     else:
-        lines = [f"{found.num_flows:,} flows, nothing above the threshold. The least usual are:"]
+        lines = [f"{flows}, nothing above the threshold. The least usual are:"]
     print_hunt(console, found.hosts, found.suspects, summary=lines)
 
 

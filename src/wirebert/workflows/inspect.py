@@ -16,6 +16,7 @@ from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import reading_bar
+from wirebert.plurals import counted
 from wirebert.untrusted_text import printable_name
 
 COUNTS: Final = ("missing", "distinct")
@@ -139,7 +140,7 @@ def summary_lines(inspection: Inspection) -> Iterator[str]:
     lines = inspection.profile.invalid_values.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
     parts = [f", {count:,} {name if count > 1 else _single(name)}" for name, count in left.items()]
-    yield f"{inspection.profile.num_rows:,} rows{''.join(parts)}"
+    yield f"{counted(inspection.profile.num_rows, 'row')}{''.join(parts)}"
     counts = {name: count for name, count in inspection.class_counts.items() if count}
     if counts:
         shares = ", ".join(

@@ -22,6 +22,7 @@ from wirebert.inference.artifact import load_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.predictions import WRITERS
 from wirebert.inference.rejected_rows import rejected_path
+from wirebert.plurals import counted
 from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings, tell
 
@@ -118,8 +119,8 @@ def predict_by_shards(
         warn(line)
     engine, peak_mb = records[0].engine, max(one.peak_mb for one in records)
     done = (
-        f"{fit.invalid_values.num_rows:,} flows by {engine}: {out.name} "
-        f"({len(records):,} shard{'s' * (len(records) > 1)}, at most {peak_mb:,} MB a worker)"
+        f"{counted(fit.invalid_values.num_rows, 'flow')} by {engine}: {out.name} "
+        f"({counted(len(records), 'shard')}, at most {peak_mb:,} MB a worker)"
     )
     say(SafeConsole(stderr=True), done)
     tell(fit.scored)

@@ -22,6 +22,7 @@ from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import write_card
 from wirebert.inference.detector import Detector
 from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.plurals import counted
 from wirebert.report.environment import hardware, versions
 from wirebert.report.html.page import write_page
 from wirebert.report.plots.chart import Chart, draw, draw_into
@@ -86,8 +87,8 @@ def show_data(
         say(console, f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
     num_hidden = len(findings) - show_findings(findings, console, num_rows=num_rows)
     if num_hidden:
-        kind = "finding" if num_hidden == 1 else "findings"
-        say(console, f"{num_hidden} informational or accepted {kind} hidden; `wirebert inspect` shows all")
+        hidden = counted(num_hidden, "informational or accepted finding")
+        say(console, f"{hidden} hidden; `wirebert inspect` shows all")
 
 
 def show_distillation(how: DistillationConfig, num_mixed: int, console: Console) -> None:

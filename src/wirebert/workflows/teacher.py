@@ -27,6 +27,7 @@ from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.coverage import coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
+from wirebert.plurals import counted
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_from_dict, settings_to_dict
 from wirebert.shapes import Bool, Float, Float64, Int64
@@ -161,7 +162,10 @@ class Teacher:
         counts = {name: count for name, count in classes.counts(seen.label_counts).items() if count}
         unknown = [name for name in counts if name not in (*classes.classes, left_out)]
         if unknown or not counts:
-            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in unknown) or "no label at all"
+            found = (
+                ", ".join(f"{name!r} ({counted(counts[name], 'row')})" for name in unknown)
+                or "no label at all"
+            )
             raise DataError(
                 f"column {seen.schema.label!r}: expected the classes that the teacher knows "
                 f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher "

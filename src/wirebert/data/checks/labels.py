@@ -10,6 +10,7 @@ from wirebert.data.findings import Finding, format_names, format_row_count, row_
 from wirebert.data.labels import ANY_LABEL, ATTACK_CLASS, DROPPED, imbalance_ratio, is_same_class
 from wirebert.data.schema.label_names import is_doubtful, means_benign
 from wirebert.data.schema.schema import ColumnKind
+from wirebert.plurals import counted
 from wirebert.untrusted_text import escape_control_chars
 
 IMBALANCE_LIMIT = 20.0
@@ -172,8 +173,8 @@ def doubtful_labels(subject: Subject) -> Iterator[Finding]:
             column=profile.schema.label,
             count=count,
             example=label,
-            message=f"label {label!r} ({count:,} rows) counts as {'no' if is_benign else 'an'} attack, "
-            f"though its name does not say what the traffic is; {remedy}"
+            message=f"label {label!r} ({counted(count, 'row')}) counts as {'no' if is_benign else 'an'} "
+            f"attack, though its name does not say what the traffic is; {remedy}"
             f"--map={quote(f'{label}=')} leaves out its rows",
         )
 

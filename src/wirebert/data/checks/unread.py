@@ -6,6 +6,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.reading import noted_findings
 from wirebert.data.findings import Finding, format_row_count
 from wirebert.data.schema.conversion import InvalidValues
+from wirebert.plurals import counted
 
 FEWEST_ROWS = 100
 SET_ASIDE_FRACTION = 0.01
@@ -60,8 +61,9 @@ def not_text(lines: ParseStats) -> Iterator[Finding]:
             code="replaced_bytes",
             severity="info",
             count=lines.num_not_text,
-            message=f"{lines.num_not_text:,} lines hold bytes that are not valid in the encoding; these are "
-            "read as replacement characters, so set data.encoding if the file has another one",
+            message=f"{counted(lines.num_not_text, 'line holds', 'lines hold')} bytes that are not valid in "
+            "the encoding; these are read as replacement characters, so set data.encoding if the file has "
+            "another one",
         )
 
 
@@ -70,12 +72,13 @@ def footer(lines: ParseStats) -> Iterator[Finding]:
     if not lines.num_footer:
         return
     first = lines.footer[0]
+    told = counted(lines.num_footer, "line after the table is skipped", "lines after the table are skipped")
     yield Finding(
         code="footer",
         severity="info",
         count=lines.num_footer,
         example=f"{first.location}: {first.text}",
-        message=f"{lines.num_footer:,} lines after the table are skipped ({first.location}: {first.text!r}); "
+        message=f"{told} ({first.location}: {first.text!r}); "
         "if this is a truncated row, write the file again",
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from wirebert.data.findings import Finding, format_names
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.schema.spellings import UNIT_SECONDS, bag_of_words, fold, spelling_of
+from wirebert.plurals import counted
 
 _BY_NAME_ALONE = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.IDENTIFIER, ColumnKind.CONSTANT)
 
@@ -34,9 +35,9 @@ class NameMatch:
                     severity="info",
                     count=len(pairs),
                     example=pairs[0],
-                    message=f"{len(pairs)} columns are read under the names of the schema: "
-                    f"{', '.join(pairs[:5])}{', ...' if len(pairs) > 5 else ''}; rename a column that means "
-                    "something else",
+                    message=f"{counted(len(pairs), 'column is', 'columns are')} read under the names of the "
+                    f"schema: {', '.join(pairs[:5])}{', ...' if len(pairs) > 5 else ''}; rename a column "
+                    "that means something else",
                 )
             )
         for column, names in self.unclear.items():

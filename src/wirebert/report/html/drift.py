@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from wirebert.plurals import counted
 from wirebert.report.columns import ColumnDrift
 from wirebert.report.html.parts import disclosure, document, join, named_with_breaks, paragraph, table
 from wirebert.report.html.script import policy
@@ -45,7 +46,7 @@ def drift_section(
         paragraph(note, "faint"),
         legend,
         _grid(pictures[:_OPEN]),
-        disclosure(f"{len(drift) - _OPEN} more columns", more) if len(drift) > _OPEN else "",
+        disclosure(counted(len(drift) - _OPEN, "more column"), more) if len(drift) > _OPEN else "",
         disclosure("As a table", table("Drift", ("column: value", *sides), rows)),
     )
 

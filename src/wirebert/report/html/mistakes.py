@@ -5,6 +5,7 @@ import json
 from markupsafe import Markup, escape
 
 from wirebert.metrics.split_metrics import PER_CONFUSION, SplitMetrics
+from wirebert.plurals import counted
 from wirebert.report.columns import Columns
 from wirebert.report.html.parts import paragraph, table
 from wirebert.report.html.script import data_element
@@ -83,7 +84,7 @@ def _cell(true: str, predicted: str, count: int) -> Markup:
         return Markup('<span class="faint">0</span>')
     kind = "right" if true == predicted else "wrong"
     data = escape(json.dumps([true, predicted], ensure_ascii=False, separators=(",", ":")))
-    words = escape(f"{count:,} flows of {true} classified as {predicted}")
+    words = escape(f"{counted(count, 'flow')} of {true} classified as {predicted}")
     return Markup(
         f'<button type="button" class="{kind}" data-cell="{data}" aria-pressed="false" '
         f'aria-label="{words}">'

@@ -12,6 +12,7 @@ from wirebert.data.findings import SEVERITIES, Finding
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.plurals import counted
 from wirebert.report.html.drift import drift_section
 from wirebert.report.html.parts import (
     charts,
@@ -250,7 +251,7 @@ def _severity(finding: Finding) -> Markup:
     severity = Markup(f'<span class="{finding.severity}">{finding.severity}</span>')
     accepted = ["accepted"] if finding.is_accepted else []
     where = [finding.column] if finding.column else []
-    return with_range(severity, ", ".join([*accepted, *where, f"{finding.count:,} rows"]))
+    return with_range(severity, ", ".join([*accepted, *where, counted(finding.count, "row")]))
 
 
 def _distribution(data: DataSection) -> Markup:
