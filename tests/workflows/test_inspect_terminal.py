@@ -45,3 +45,11 @@ def test_no_name_is_cut_at_eighty_columns(tmp_path: Path):
     text = shown(tmp_path / "flows.csv", 80)
     assert name in text
     assert max(map(len, text.partition("next:")[0].splitlines()[3:])) <= 80
+
+
+def test_a_long_name_stands_on_one_line_where_its_note_can_stand_below(tmp_path: Path):
+    name = "average bytes per bulk in the backward direction"
+    (tmp_path / "flows.csv").write_text(f"{name},same,label\n" + "0.5,1,scan\n0.25,1,benign\n" * 50)
+    text = shown(tmp_path / "flows.csv", 120)
+    assert name in text
+    assert "same: always '1'" in text

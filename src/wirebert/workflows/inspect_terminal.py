@@ -14,14 +14,17 @@ from wirebert.data.findings import SEVERITIES, Finding, format_names
 from wirebert.workflows.inspect import COUNTS, Inspection, cells_of, next_lines, summary_lines
 
 WIDE: Final = 110
-"""Columns of a terminal from which on the table of columns has room for notes."""
+"""Columns of a terminal from which on the table of columns has room for notes beside usual names."""
+NAME_WIDTH: Final = 18
+"""Longer names take that room: then notes stand below the table, and names on one line where they fit."""
 
 
 def show_inspection(inspection: Inspection, console: Console, data: str = "") -> None:
     """Print format, lines, classes, columns, findings and what to do next with `data`."""
     for line in summary_lines(inspection):
         say(console, line)
-    is_narrow = console.width < WIDE
+    longest = max((len(column.name) for column in inspection.profile.columns), default=0)
+    is_narrow = console.width < WIDE + max(0, longest - NAME_WIDTH)
     console.print(column_table(inspection.profile, is_narrow=is_narrow))
     if is_narrow:
         for column in inspection.profile.columns:
