@@ -1,13 +1,13 @@
 """The most confident errors of a detector, with the main evidence for each."""
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
 
 from wirebert.inference.detector import Detector, Scores
 from wirebert.metrics.split_metrics import Mistake, most_confident_errors
-from wirebert.shapes import Float, Float64, Int64, UInt64
+from wirebert.shapes import Int64
 
 _MOST_TEXT = 300
 """Characters shown of a value."""
@@ -22,19 +22,19 @@ _LEAST = 0.005
 """Contributions below this (nats) would be shown as 0.00."""
 
 
+_OWN = "\0"
+"""No column of a flow begins with it: it marks our own ones beside them."""
+
+
 @final
 class MistakenFlows:
     """Collects the most confident errors of a file, block by block; keeps no more than will be shown."""
 
     def __init__(self) -> None:
         self._confusions: dict[tuple[str, str], int] = {}
-        self._flows: pa.Table | None = None
-        self._rows = np.empty(0, dtype=np.int64)
-        self._labels: list[str] = []
-        self._probabilities = np.empty(0)
-        self._attack_scores = np.empty(0)
-        self._kinds = np.empty(0, dtype=np.int64)
-        self._hashes = np.empty(0, dtype=np.uint64)
+        """True and predicted class -> their number."""
+        self._kept: pa.Table | None = None
+        """The flows, with columns of our own (`_OWN`)."""
 
     def add(
         self,
@@ -70,87 +70,69 @@ class MistakenFlows:
         attack = (
             np.full(len(scores.class_ids), np.nan) if scores.attack_score is None else scores.attack_score
         )
-        given = labels.take(pa.array(positions, pa.int64())).to_pylist()
-        self._keep(
-            table.take(positions),
-            rows[positions],
-            [str(label) for label in given],
-            attack[positions],
-            self._choose(probabilities[top], kinds[top], hashes[top]),
-        )
+        own: dict[str, Any] = {
+            "row": rows[positions],
+            "label": labels.take(pa.array(positions, pa.int64())),
+            "attack_score": attack[positions],
+            "probability": probabilities[top],
+            "kind": kinds[top],
+            "hash": hashes[top],
+        }
+        flows = table.take(positions)
+        for name, values in own.items():
+            flows = flows.append_column(_OWN + name, pa.array(values))
+        self._keep(flows)
 
     def merge(self, later: "MistakenFlows") -> None:
         """Add the errors that were kept of later flows."""
-        if later._flows is not None:
+        if later._kept is not None:
             numbers = np.array([self._number(*pair) for pair in later._confusions], np.int64)
-            chosen = self._choose(later._probabilities, numbers[later._kinds], later._hashes)
-            self._keep(later._flows, later._rows, later._labels, later._attack_scores, chosen)
+            kinds, at = _own(later._kept, "kind"), later._kept.column_names.index(f"{_OWN}kind")
+            self._keep(later._kept.set_column(at, f"{_OWN}kind", pa.array(numbers[kinds])))
 
-    def _keep(
-        self,
-        flows: pa.Table,
-        rows: Int64[np.ndarray, " new"],
-        labels: list[str],
-        attack_scores: Float[np.ndarray, " new"],
-        chosen: Int64[np.ndarray, " chosen"],
-    ) -> None:
-        """Keep the flows that `_choose` chose of the old and new ones."""
-        if self._flows is not None:
-            flows = pa.concat_tables([self._flows, flows], promote_options="permissive")
-        self._flows = flows.unify_dictionaries().take(chosen)
-        self._rows = np.concatenate([self._rows, rows])[chosen]
-        self._attack_scores = np.concatenate([self._attack_scores, attack_scores])[chosen]
-        given = [*self._labels, *labels]
-        self._labels = [given[position] for position in chosen.tolist()]
+    def _keep(self, flows: pa.Table) -> None:
+        """Keep the most confident of the old and new errors, old ones first."""
+        if self._kept is not None:
+            flows = pa.concat_tables([self._kept, flows], promote_options="permissive")
+        chosen = most_confident_errors(*(_own(flows, name) for name in ("probability", "kind", "hash")))
+        self._kept = flows.unify_dictionaries().take(chosen)
 
     def _number(self, true_class: str, verdict: str) -> int:
         return self._confusions.setdefault((true_class, verdict), len(self._confusions))
 
-    def _choose(
-        self,
-        probabilities: Float64[np.ndarray, " new"],
-        kinds: Int64[np.ndarray, " new"],
-        hashes: UInt64[np.ndarray, " new"],
-    ) -> Int64[np.ndarray, " chosen"]:
-        """Keep the most confident of the old and new errors; returns their positions, old ones first."""
-        self._probabilities = np.concatenate([self._probabilities, probabilities])
-        self._kinds = np.concatenate([self._kinds, kinds])
-        self._hashes = np.concatenate([self._hashes, hashes])
-        chosen = most_confident_errors(self._probabilities, self._kinds, self._hashes)
-        self._probabilities = self._probabilities[chosen]
-        self._kinds, self._hashes = self._kinds[chosen], self._hashes[chosen]
-        return chosen
-
     def found(self, detector: Detector) -> tuple[Mistake, ...]:
         """The mistakes, the most confident first, each with its main evidence by the detector."""
-        if self._flows is None or not len(self._kinds):
+        if self._kept is None or not self._kept.num_rows:
             return ()
         pairs = list(self._confusions)
-        confusions = [pairs[kind] for kind in self._kinds.tolist()]
+        confusions = [pairs[kind] for kind in _own(self._kept, "kind").tolist()]
         explained = confusions[:_NUM_EXPLAINED]
-        carried = _carriers(detector, self._flows.slice(0, len(explained)), [name for _, name in explained])
+        flows = self._kept.drop_columns([name for name in self._kept.column_names if name.startswith(_OWN)])
+        carried = _carriers(detector, flows.slice(0, len(explained)), [name for _, name in explained])
         carried += [{}] * (len(confusions) - len(explained))
         return tuple(
             Mistake(
-                row=int(self._rows[position]),
-                label=self._labels[position],
+                row=own[f"{_OWN}row"],
+                label=str(own[f"{_OWN}label"]),
                 true_class=true_class,
                 predicted_class=verdict,
-                probability=float(self._probabilities[position]),
-                attack_score=None
-                if np.isnan(self._attack_scores[position])
-                else float(self._attack_scores[position]),
+                probability=own[f"{_OWN}probability"],
+                attack_score=None if np.isnan(own[f"{_OWN}attack_score"]) else own[f"{_OWN}attack_score"],
                 flow={
                     name: _shown(value)
                     for name, value in flow.items()
                     if value is not None and name != detector.schema.label
                 },
-                top_features=carried[position],
+                top_features=top_features,
             )
-            for position, ((true_class, verdict), flow) in enumerate(
-                zip(confusions, self._flows.to_pylist(), strict=True)
+            for (true_class, verdict), own, flow, top_features in zip(
+                confusions, self._kept.to_pylist(), flows.to_pylist(), carried, strict=True
             )
         )
+
+
+def _own(flows: pa.Table, name: str) -> np.ndarray:
+    return flows.column(_OWN + name).to_numpy()
 
 
 def _carriers(detector: Detector, flows: pa.Table, verdicts: list[str]) -> list[dict[str, float]]:

@@ -186,17 +186,14 @@ def to_svg(spec: Spec) -> str:
     return _FONT_SIZE.sub(lambda size: f'font-size="{float(size[1]) / _ROOM_FOR_TEXT:.3g}px"', svg)
 
 
-def _enlarged(part: object) -> object:
-    """The part of a specification with larger text."""
+def _enlarged(part: object, key: str = "") -> object:
+    """The part of a specification, which stands at this key, with larger text."""
     if isinstance(part, dict):
-        return {key: _enlarged_entry(key, value) for key, value in cast(Spec, part).items()}
-    return [_enlarged(one) for one in cast(list[object], part)] if isinstance(part, list) else part
-
-
-def _enlarged_entry(key: str, value: object) -> object:
-    if key == "data":
-        return value
-    return value * _ROOM_FOR_TEXT if key in _SIZES and isinstance(value, int) else _enlarged(value)
+        entries = cast(Spec, part).items()
+        return {name: value if name == "data" else _enlarged(value, name) for name, value in entries}
+    if isinstance(part, list):
+        return [_enlarged(one) for one in cast(list[object], part)]
+    return part * _ROOM_FOR_TEXT if key in _SIZES and isinstance(part, int) else part
 
 
 def draw(charts: Mapping[str, Chart]) -> dict[str, str]:
