@@ -114,14 +114,14 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
         )
     module, _, name = engine.backend.partition(":")
     try:
-        implementation = getattr(import_module(module), name)
+        Implementation = getattr(import_module(module), name)
     except ImportError as error:
         raise ConfigError(
             f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it "
             "with `pip install 'wirebert[train]'`, or use a model folder with an export that "
             "`wirebert export` wrote"
         ) from error
-    return implementation.open(engine, artifact, options)
+    return Implementation.open(engine, artifact, options)
 
 
 def _check_export(engine: Engine, artifact: Artifact) -> None:
