@@ -144,6 +144,7 @@ EDGES: Sequence[str] = """
     run_folder
     service.api_keys
     service.incidents
+    service.openapi
     service.raw_logs
     service.server
     service.web_page
@@ -386,11 +387,11 @@ def test_the_top_of_the_package_holds_no_other_modules():
         "console",
         "errors",
         "files",
+        "plurals",
         "prefetch",
         "run_folder",
         "serialization",
         "shapes",
-        "plurals",
         "untrusted_text",
     }
 
