@@ -40,7 +40,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 @pytest.fixture
 def model() -> nn.Sequential:
-    """Weights and biases of 12 + 3, 12 + 4 and 8 + 2 numbers."""
+    """Weights and biases of 12 + 3, 12 + 4 and 8 + 2 numbers; each takes a multiple of 4."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 4), nn.Linear(4, 2))
 
@@ -61,7 +61,7 @@ def test_pieces_are_of_the_least_size_and_the_last_layers_come_first(sent: Sent,
     total = GradientSum(model.parameters(), WORLD, piece_bytes=4 * 10)
     total.collect()
     total.exchange()
-    assert sent.sizes == [10, 16, 15]
+    assert sent.sizes == [12, 16, 16]
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 4 * 12, 10**6])
@@ -83,7 +83,7 @@ def test_each_gradient_becomes_the_sum_over_both_ranks(
         total.exchange()
         assert all(torch.equal(got, 2 * one) for got, one in zip(gradients(model), own, strict=True))
         model.zero_grad()
-    assert sum(sent.sizes) == 2 * 41
+    assert sum(sent.sizes) == 2 * 44
 
 
 def test_a_piece_is_sent_before_the_next_gradients_are_computed(sent: Sent, model: nn.Sequential):
@@ -107,7 +107,7 @@ def test_weights_without_a_gradient_count_as_zero_and_hold_up_later_pieces(sent:
         ).sum().backward()  # the last layer, whose piece is first, is unused
     assert sent.sizes == []
     total.exchange()
-    assert sum(sent.sizes) == 41
+    assert sum(sent.sizes) == 44
     assert not gradients(model[2])[0].any()
     assert gradients(model[0])[0].any()
 
@@ -127,7 +127,7 @@ def test_after_a_pass_that_failed_all_pieces_are_sent_again(sent: Sent, model: n
     loss(model).backward()
     total.collect()
     total.exchange()
-    assert sum(sent.sizes[before:]) == 41
+    assert sum(sent.sizes[before:]) == 44
 
 
 def test_frozen_weights_are_not_sent(sent: Sent, model: nn.Sequential):
@@ -136,5 +136,13 @@ def test_frozen_weights_are_not_sent(sent: Sent, model: nn.Sequential):
     loss(model).backward()
     total.collect()
     total.exchange()
-    assert sent.sizes == [26]
+    assert sent.sizes == [28]
     assert gradients(model[0]) == []
+
+
+def test_gradients_begin_where_kernels_read_16_bytes_at_once(sent: Sent, model: nn.Sequential):
+    total = GradientSum(model.parameters(), WORLD, piece_bytes=4 * 10)
+    total.collect()
+    total.exchange()
+    assert sent.sizes
+    assert {own.grad.data_ptr() % 16 for own in model.parameters() if own.grad is not None} == {0}

@@ -13,6 +13,14 @@ from wirebert.training.parallel.process_group import Communicator
 PIECE_BYTES: Final = 25 * 2**20
 """Least size of a piece: smaller ones cost more starts, larger ones leave more to send at the end."""
 
+ALIGNMENT: Final = 4
+"""Each gradient begins at a multiple of so many numbers, 16 bytes, which kernels read and write at once."""
+
+
+def _room(parameter: nn.Parameter) -> int:
+    """Numbers that a gradient takes in the buffer, rounded up."""
+    return -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+
 
 @final
 class _Piece:
@@ -20,15 +28,17 @@ class _Piece:
 
     def __init__(self, parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
         self.parameters, self._flat = parameters, flat
-        parts = flat.split([parameter.numel() for parameter in parameters])
-        self._parts = [part.view_as(own) for part, own in zip(parts, parameters, strict=True)]
+        parts = flat.split([_room(own) for own in parameters])
+        self._parts = [part[: own.numel()].view_as(own) for part, own in zip(parts, parameters, strict=True)]
         self._work: dist.Work | None = None
 
     @torch.no_grad()
     def collect(self) -> None:
         """Move this rank's gradients (zeros where there are none) into the buffer."""
         gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self.parameters]
-        torch.cat([gradient.flatten() for gradient in gradients], out=self._flat)
+        torch._foreach_copy_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            self._parts, gradients
+        )
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -62,13 +72,13 @@ class GradientSum:
     ) -> None:
         self._world = world
         trained = [parameter for parameter in parameters if parameter.requires_grad][::-1]
-        flat = torch.zeros(sum(own.numel() for own in trained), device=trained[0].device)
+        flat = torch.zeros(sum(_room(own) for own in trained), device=trained[0].device)
         self._pieces: list[_Piece] = []
         start = end = 0
         members: list[nn.Parameter] = []
         for parameter in trained:
             members.append(parameter)
-            end += parameter.numel()
+            end += _room(parameter)
             if (end - start) * flat.itemsize >= piece_bytes or parameter is trained[-1]:
                 self._pieces.append(_Piece(members, flat[start:end]))
                 start, members = end, []
