@@ -81,7 +81,8 @@ def test_two_ranks_that_the_command_starts_report_what_one_process_does(traffic:
     for number in (1, 2):
         done = run(
             f"""
-            from wirebert.cli.training_commands import Ranks, fit
+            from wirebert.cli.training_commands import fit
+            from wirebert.workflows.ranks import Ranks
             from wirebert.config import resolve_run
             from wirebert.console import SafeConsole
             from wirebert.run_folder import new_run_folder

@@ -2,9 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +38,12 @@ from wirebert.training.config import TrainConfig
 from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.prepare import prepare_and_encode, start_reading
-from wirebert.workflows.ranks import other_ranks
+from wirebert.workflows.ranks import Ranks
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
 
 if TYPE_CHECKING:
-    from wirebert.training.parallel.process_group import ProcessGroup
+    pass
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
@@ -79,27 +78,6 @@ def _train_as_rank(options: argparse.Namespace) -> None:
         else:
             with sigterm_as_exception():
                 run_worker(group)
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes of a training."""
-
-    number: int
-    group: "ProcessGroup | None" = None
-    """They have joined it, if a launcher has started them."""
-
-    @contextmanager
-    def joined(self) -> Generator["ProcessGroup"]:
-        """The group of all; those that are not there yet are started."""
-        if self.group is not None:
-            yield self.group
-            return
-        with other_ranks(self.number):
-            from wirebert.training.parallel.process_group import init_process_group
-
-            with init_process_group(os.environ) as group:
-                yield group
 
 
 def _begin_or_resume(options: argparse.Namespace, ranks: Ranks, executor: Executor) -> None:

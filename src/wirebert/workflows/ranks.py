@@ -7,14 +7,40 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
 
 from wirebert.companion_process import THREADS
 from wirebert.telemetry.processors import num_processors
 
+if TYPE_CHECKING:
+    from wirebert.training.parallel.process_group import ProcessGroup
+
 _LOOK_S: Final = 0.2
 _GRACE_S: Final = 12.0
 """Time to end by itself after a rank failed; it may hang, waiting for a GPU that waits for that rank."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of a training."""
+
+    number: int
+    group: "ProcessGroup | None" = None
+    """They have joined it, if a launcher has started them."""
+
+    @contextmanager
+    def joined(self) -> Generator["ProcessGroup"]:
+        """The group of all; those that are not there yet are started."""
+        if self.group is not None:
+            yield self.group
+            return
+        with other_ranks(self.number):
+            from wirebert.training.parallel.process_group import init_process_group
+
+            with init_process_group(os.environ) as group:
+                yield group
 
 
 @contextmanager
