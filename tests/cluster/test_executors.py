@@ -1,7 +1,9 @@
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,3 +99,32 @@ def test_results_that_nobody_takes_hold_up_the_pool(tmp_path: Path):
     time.sleep(1)
     assert len([*tmp_path.iterdir()]) <= 4
     assert sorted([first, *results]) == [*range(40)]
+
+
+@dataclass(frozen=True)
+class DiesWithinAnswer:
+    """A job whose worker is killed when it has sent the beginning of its first answer."""
+
+    killed: Path
+
+    def load(self) -> Callable[[int], bytes]:
+        return self._answer
+
+    def _answer(self, number: int) -> bytes:
+        if number == 0 and not self.killed.exists():
+            self.killed.touch()
+
+            def begin(connection: Connection, content: bytes) -> None:
+                os.write(connection.fileno(), bytes(content[:1_000]))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            Connection._send = begin  # pyright: ignore
+        return bytes([number]) * 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_a_worker_that_is_killed_within_its_answer_does_not_hold_up_the_pool(tmp_path: Path):
+    answers = Pool(2).run(DiesWithinAnswer(tmp_path / "killed"), range(6))
+    assert sorted(answer[0] for answer in answers) == [*range(6)]
+    assert (tmp_path / "killed").exists()

@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 
 MAX_LOSSES: Final = 5
 """Times in a row that workers may die before any of them finishes a shard."""
+_LOOK_S: Final = 2.0
 
 
 @runtime_checkable
@@ -90,7 +91,7 @@ class Pool:
                         futures[pool.submit(_work, item)] = at
                     if not futures:
                         break
-                    future = next(as_completed(futures))
+                    future = _first_done(pool, futures)
                     at, result = futures.pop(future), future.result()
                     del waiting[at], future
                     losses.forget()
@@ -174,6 +175,20 @@ def run_in_order(executor: Executor, job: Job, items: Sequence[Any]) -> Iterator
         while at in waiting:
             yield waiting.pop(at)
             at += 1
+
+
+def _first_done(pool: ProcessPoolExecutor, futures: Collection[Future[Any]]) -> Future[Any]:
+    """The first of the futures that is done. A worker that was killed within a long answer breaks the pool.
+
+    The pool itself would wait for the rest of the answer, as long as it and other workers hold the pipe open.
+    """
+    while not (done := wait(futures, _LOOK_S, FIRST_COMPLETED).done):
+        workers = [*pool._processes.values()]  # pyright: ignore[reportPrivateUsage]
+        if not all(one.is_alive() for one in workers):
+            for one in workers:
+                one.kill()
+            pool._result_queue._writer.close()  # pyright: ignore
+    return done.pop()
 
 
 _worker: dict[str, Any] = {}
