@@ -36,8 +36,8 @@ MODULES = {
     for path in SOURCE.rglob("*.py")
 }
 
-# The module that may import what can open a connection: the service, which listens.
-MAY_CONNECT = {"service/server.py", "alerts/syslog.py", "cluster/ray_executor.py"}
+# The modules that may open a connection: the service listens, and ranks of a training meet on this machine.
+MAY_CONNECT = {"service/server.py", "alerts/syslog.py", "cluster/ray_executor.py", "workflows/ranks.py"}
 CONNECTING = {
     "socket",
     "ssl",
