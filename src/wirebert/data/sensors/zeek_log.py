@@ -77,10 +77,11 @@ class ZeekLog:
             if schema is not None:
                 yield parse_json(block, schema, parse_stats)
                 continue
-            for layout, rows, num_header_lines in _sections(section, block):
+            for place, (layout, rows, num_header_lines) in enumerate(_sections(section, block)):
                 parse_stats.num_comments += num_header_lines
                 parse_stats.num_lines += num_header_lines
-                yield from self._tables(layout, rows, parse_stats)
+                if rows or place == 0:  # nothing follows the last line, `#close`
+                    yield from self._tables(layout, rows, parse_stats)
                 section = layout
 
     def can_be_cut(self) -> bool:
