@@ -149,7 +149,9 @@ def test_recorded_steps_of_a_rank_send_the_gradients_that_others_do_and_let_the_
 ):
     flows, world = make_flows(256), Communicator(0, 2)
     # The other rank's gradients are zeros: the group has one process.
-    dist.init_process_group("cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
     try:
         recorded, others = (trained(flows, 12, world=world, cuda_graphs=each) for each in (True, False))
         torch.testing.assert_close(weights(recorded), weights(others), rtol=0, atol=1e-5)

@@ -16,11 +16,10 @@ from wirebert.cluster.storage import Storage, is_uri
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import ContextSource
 from wirebert.data.delimited.reader import skip_head
-from wirebert.data.dialect import Dialect
+from wirebert.data.dialect import Dialect, damaged
 from wirebert.data.files import FlowFile
 from wirebert.data.flows import Flows
 from wirebert.data.readers.source import LineSource
-from wirebert.errors import DataError
 from wirebert.untrusted_text import printable_name
 
 SHARD_BYTES = 32 << 20
@@ -217,7 +216,7 @@ def _row_groups(part: FlowFile, shard_rows: int) -> Iterator[tuple[int, int, int
         with storage.open_parquet("") as file:
             metadata = file.metadata
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{part.where}: the Parquet data is damaged ({error}); copy it again") from error
+        raise damaged(part.where, "Parquet", error) from error
     start = rows = 0
     for group in range(metadata.num_row_groups):
         rows += metadata.row_group(group).num_rows

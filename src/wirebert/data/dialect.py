@@ -310,6 +310,14 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def damaged(where: object, content: str, error: BaseException) -> DataError:
+    """What to raise where a library cannot read content of this kind, such as gzip or Parquet."""
+    return DataError(
+        f"{where}: the {content} data is damaged or incomplete ({reason_of(error)}); copy or download the "
+        "file again"
+    )
+
+
 def open_binary(path: Path) -> io.BufferedReader:
     """The file, open for reading; a DataError where it cannot be read."""
     try:
@@ -341,10 +349,7 @@ def _read_start(path: Path, compression: Compression, file: io.BufferedReader, n
         with open_bytes(path, compression, file) as stream:
             return stream.read(num_bytes)
     except damage() as error:
-        raise DataError(
-            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
-            "download the file again"
-        ) from error
+        raise damaged(path, compression, error) from error
 
 
 def decode_head(head: bytes, encoding: Encoding) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 import pyarrow as pa
 
-from wirebert.data.dialect import Compression, compression_of, open_bytes, reason_of
+from wirebert.data.dialect import Compression, compression_of, damaged, open_bytes
 from wirebert.data.schema.schema import missing_name
 from wirebert.errors import DataError
 
@@ -181,4 +181,4 @@ def _content(path: Path, compression: Compression) -> Iterator[bytes]:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
     except (OSError, EOFError, pa.ArrowException) as error:
-        raise DataError(f"{path}: the {compression} data is damaged ({reason_of(error)})") from error
+        raise damaged(path, compression, error) from error

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import flat
-from wirebert.data.dialect import Compression, clean_names, reason_of
+from wirebert.data.dialect import Compression, clean_names, damaged, reason_of
 from wirebert.data.readers.arrow_messages import DAMAGED, declared_batches
 from wirebert.data.readers.parquet import block_rows, in_blocks, plain
 from wirebert.data.schema.schema import FlowSchema
@@ -54,7 +54,7 @@ class ArrowTable:
                     texts = {name: plain(table[name], name, self.path) for name in self.names}
                     yield from in_blocks(pa.table(texts), block_bytes)
         except DAMAGED as error:
-            raise DataError(f"{self.where}: the Arrow data is damaged ({reason_of(error)})") from error
+            raise damaged(self.where, "Arrow", error) from error
 
 
 def open_arrow(path: Path, head: bytes, compression: Compression, where: str) -> ArrowTable | None:

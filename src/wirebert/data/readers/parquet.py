@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
-from wirebert.data.dialect import reason_of
+from wirebert.data.dialect import damaged, reason_of
 from wirebert.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_parquet_names(path: Path) -> tuple[tuple[str, ...], int]:
         try:
             return tuple(flat(file.schema_arrow.empty_table()).column_names), file.metadata.num_rows
         except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
+            raise damaged(path, "Parquet", error) from error
 
 
 def read_parquet(
@@ -68,7 +68,7 @@ def read_parquet(
                 texts = {name: plain(table[name], name, path) for name in read if _is_in(name, wanted)}
                 yield from in_blocks(pa.table(texts), block_bytes)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
+            raise damaged(path, "Parquet", error) from error
 
 
 def _columns_of(
