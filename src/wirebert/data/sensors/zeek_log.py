@@ -77,10 +77,10 @@ class ZeekLog:
             if schema is not None:
                 yield parse_json(block, schema, parse_stats)
                 continue
-            for place, (layout, rows, num_header_lines) in enumerate(_sections(section, block)):
+            for layout, rows, num_header_lines in _sections(section, block):
                 parse_stats.num_comments += num_header_lines
                 parse_stats.num_lines += num_header_lines
-                if rows or place == 0:  # nothing follows the last line, `#close`
+                if rows:  # nothing follows the last line, `#close`
                     yield from self._tables(layout, rows, parse_stats)
                 section = layout
 
