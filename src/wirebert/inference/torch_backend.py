@@ -47,7 +47,7 @@ class TorchBackend:
         tensors = {
             name: torch.from_numpy(np.require(weight, requirements="W")) for name, weight in weights.items()
         }
-        self.model = restored(architecture, tensors, where="model.safetensors").to(device).eval()
+        self.model = restored(architecture, tensors, where="model.safetensors", device=device).eval()
         self.precision: Precision = precision
         self._device, self._max_tokens = device, max_tokens
 

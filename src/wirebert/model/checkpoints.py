@@ -3,10 +3,9 @@
 A pretrained model is a folder with `config.json`, `model.safetensors` and a vocabulary, or a name on the hub.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
 import numpy as np
 import torch
@@ -14,13 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import init
-from torch.overrides import TorchFunctionMode
 
 from wirebert.errors import CheckpointError
 from wirebert.model.config import Architecture, ModelConfig, read_settings, resolve
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout, initialize_embeddings
+from wirebert.model.undrawn import Undrawn
 from wirebert.shapes import Int
 
 _LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
@@ -29,7 +27,6 @@ _HEADS = ("pre_classifier.", "classifier.", "vocab_")
 _OTHER_HEADS = ("vocab_", "qa_outputs.")
 _RENAMED = {"out_lin": "attention.out_lin", "lin1": "ffn.lin1", "lin2": "ffn.lin2"}
 _MASKED_NAMES = {"vocab_bias": "vocab_projector.bias"}
-_DRAWS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
 
 
@@ -115,30 +112,18 @@ def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
     return state
 
 
-def restored(architecture: Architecture, state: Mapping[str, Tensor], *, where: str) -> DistilBert:
+def restored(
+    architecture: Architecture, state: Mapping[str, Tensor], *, where: str, device: str = "cpu"
+) -> DistilBert:
     """A model with these weights (see `load_hugging_face_state`), built without random initialisation.
 
     Raises:
         CheckpointError: A weight is missing, unknown, or of another shape.
     """
-    with _Undrawn():
+    with torch.device(device), Undrawn():
         model = DistilBert(architecture)
     load_hugging_face_state(model, state, where=where)
     return model
-
-
-@final
-class _Undrawn(TorchFunctionMode):
-    """A mode in which random initialisation leaves weights uninitialised; all other values are set."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        return None if func in _DRAWS else func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from wirebert.model.masked_lm import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, looked_up, normalized
 from wirebert.model.packing import Packing, padded_positions, position_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
+from wirebert.model.undrawn import Undrawn
 from wirebert.shapes import Bool, Float, Int
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class DistilBert(nn.Module):
                 token_groups = torch.full((architecture.vocab_size,), NO_GROUP)
             self.register_buffer("token_groups", token_groups.long())
         self.embeddings = Embeddings(architecture, token_slots)
-        with torch.device("meta"):  # their weights are drawn below, not here as well
+        with Undrawn():  # their weights are drawn below, not here as well
             blocks = [Block(architecture, attention) for _ in range(architecture.num_layers)]
-        self.layer = nn.ModuleList(blocks).to_empty(device="cpu")
+        self.layer = nn.ModuleList(blocks)
         self.masked: MaskedHead | None = None
         if architecture.max_masked:
             if token_masks is None:
