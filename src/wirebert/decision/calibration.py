@@ -53,8 +53,8 @@ class LogitScaling:
 
 def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
     """Probabilities of logits."""
-    exponent = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponent / exponent.sum(axis=1, keepdims=True)
+    _, exponents, sums = _exponents(logits.astype(np.float64))
+    return exponents / sums[:, None]
 
 
 def log_losses(
@@ -62,8 +62,8 @@ def log_losses(
 ) -> Float64[np.ndarray, " flows"]:
     """Minus the logarithm of the probability of each flow's class (nats)."""
     wide = logits.astype(np.float64)
-    top = wide.max(axis=1)
-    return top + np.log(np.exp(wide - top[:, None]).sum(axis=1)) - wide[np.arange(len(wide)), class_ids]
+    top, _, sums = _exponents(wide)
+    return top + np.log(sums) - wide[np.arange(len(wide)), class_ids]
 
 
 def fit_scaling(
@@ -208,6 +208,17 @@ def _free_directions(method: Method, num_classes: int) -> Float64[np.ndarray, "p
     }[method]
 
 
+def _exponents(
+    logits: Float64[np.ndarray, "flows classes"],
+) -> tuple[
+    Float64[np.ndarray, " flows"], Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " flows"]
+]:
+    """The highest logit of each flow, the exponentials of all less that one, and their sum."""
+    top = logits.max(axis=1)
+    exponents = np.exp(logits - top[:, None])
+    return top, exponents, exponents.sum(axis=1)
+
+
 def _penalised(
     logits: Float64[np.ndarray, "flows classes"],
     class_ids: Int64[np.ndarray, " flows"],
@@ -220,7 +231,9 @@ def _penalised(
     away = free @ moved
     scales, biases = np.split(start + away, 2)
     scaled = logits * scales + biases
-    probabilities = softmax(scaled)
+    top, exponents, sums = _exponents(scaled)
+    losses = top + np.log(sums) - scaled[np.arange(num_flows), class_ids]
+    probabilities = exponents / sums[:, None]
     error = probabilities.copy()
     error[np.arange(num_flows), class_ids] -= 1
     gradient = np.concatenate([(error * logits).mean(axis=0), error.mean(axis=0)])
@@ -234,7 +247,7 @@ def _penalised(
     curvature = blocks - felt.T @ felt / num_flows
     pull = 1 / num_flows
     return (
-        float(log_losses(scaled, class_ids).mean()) + 0.5 * pull * float(away @ away),
+        float(losses.mean()) + 0.5 * pull * float(away @ away),
         free.T @ (gradient + pull * away),
         free.T @ (curvature + pull * np.eye(len(away))) @ free,
     )
