@@ -3,7 +3,7 @@
 The artifact is loaded from its folder and evaluated as deployed, not the model in memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -145,7 +145,7 @@ def evaluate_baseline(
 def evaluate_baseline_on(
     baseline: Baseline,
     classes: ClassMap,
-    parts: Sequence[FlowSubset],
+    parts: Iterable[FlowSubset],
     predictions: Callable[[str], Path],
     *,
     seed: int,

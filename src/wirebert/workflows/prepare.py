@@ -78,9 +78,14 @@ class PreparedData:
     """The schema to save with a model where it is another than that of the rows: with labels, unread here."""
 
     @property
+    def validation(self) -> tuple[FlowSubset, ...]:
+        """The subsets of the training file that choices are made on."""
+        return tuple(part for part in (self.valid, self.held_out) if part is not None)
+
+    @property
     def evaluated(self) -> tuple[FlowSubset, ...]:
         """The subsets of the training file that the model is evaluated on."""
-        return tuple(part for part in (self.valid, self.held_out, self.test) if part is not None)
+        return self.validation if self.test is None else (*self.validation, self.test)
 
 
 @dataclass(frozen=True)

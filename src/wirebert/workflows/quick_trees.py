@@ -3,7 +3,7 @@
 Imports no PyTorch: beside a GPU another process does all of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -31,10 +31,13 @@ class TreeRows(NamedTuple):
     run: RunConfig
     train: FlowSubset
     classes: ClassMap
+    validation: Sequence[FlowSubset]
+    """Rows that they are judged on while the model trains; then come its predictions files of them."""
 
 
-class EvaluatedParts(NamedTuple):
-    """The second message; then comes the model's predictions file of each part without classes of its own."""
+class LastParts(NamedTuple):
+    """The second message: rows that are read last of all; then come the model's predictions files of those
+    without classes of their own."""
 
     parts: Sequence[FlowSubset]
     part_classes: Mapping[str, ClassMap]
@@ -55,14 +58,21 @@ def evaluate_trees(receive: Receive) -> QuickTrees:
         seed=run.seed,
         max_rows=run.evaluation.baseline_rows,
     )
-    evaluated: EvaluatedParts = receive()
+    part_classes: dict[str, ClassMap] = {}
+
+    def parts() -> Iterator[FlowSubset]:
+        yield from rows.validation
+        last: LastParts = receive()
+        part_classes.update(last.part_classes)
+        yield from last.parts
+
     splits, differences = evaluate_baseline_on(
         fitted,
         rows.classes,
-        evaluated.parts,
+        parts(),
         lambda _: receive(),
         seed=run.seed,
         num_resamples=run.evaluation.num_resamples,
-        part_classes=evaluated.part_classes,
+        part_classes=part_classes,
     )
     return QuickTrees(fitted.summary, splits, differences)

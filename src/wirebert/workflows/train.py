@@ -46,7 +46,7 @@ from wirebert.untrusted_text import printable_name, warn
 from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
-from wirebert.workflows.quick_trees import EvaluatedParts, QuickTrees, TreeRows, evaluate_trees
+from wirebert.workflows.quick_trees import LastParts, QuickTrees, TreeRows, evaluate_trees
 from wirebert.workflows.report import (
     Artist,
     Drawing,
@@ -82,7 +82,7 @@ def train(
     data = prepare(run, write_typed_rows(run, folder)) if read is None else read()
     show_prepared(data, log)
     companions = Companions(run)
-    start_companions = partial(companions.start, TreeRows(run, data.train, data.classes))
+    start_companions = partial(companions.start, TreeRows(run, data.train, data.classes, data.validation))
     # Tokenizer, encoding, distillation, model, training.
     trained = train_model(run, data, folder, log, group, before_training=start_companions)
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
@@ -92,16 +92,20 @@ def train(
     run, detector = trained.run, load_trained(trained.run, folder)
     companions.check_export(folder, detector, log)
     group.release_workers()
-    # Test files are opened only from here on: nothing below changes the model.
+    evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
+    metrics: dict[str, SplitMetrics] = {}
+    for part in data.validation:
+        metrics[part.name] = evaluate(part, folder.predictions(part.name))
+        companions.send_to_trees(folder.predictions(part.name))
+    # Test rows are scored and test files opened only from here on: nothing below changes the model.
     tests = open_tests(run, data.flows.schema)
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     profiles = {test.name: profile_table(test.flows) for test in tests}
     other_classes, splits = classes_of_tests(data.classes, profiles), [*data.evaluated, *tests]
     usage = record_test_reads(run, folder, data, tests)
-    companions.send_to_trees(EvaluatedParts(splits, other_classes))
-    evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
-    metrics: dict[str, SplitMetrics] = {}
-    for split in splits:
+    scored_last = splits[len(data.validation) :]
+    companions.send_to_trees(LastParts(scored_last, other_classes))
+    for split in scored_last:
         predictions, classes = folder.predictions(split.name), other_classes.get(split.name)
         metrics[split.name] = evaluate(split, predictions, fit=fits.get(split.name), classes=classes)
         if classes is None:
@@ -365,8 +369,7 @@ def record_test_reads(
     Args:
         settings: Settings of the evaluated method, if it is not the run's own model.
     """
-    valid = [part for part in (data.valid, data.held_out) if part is not None]
-    usage = {part.name: FileUsage(sha256=data.fingerprint) for part in valid}
+    usage = {part.name: FileUsage(sha256=data.fingerprint) for part in data.validation}
     files = {} if data.test is None else {data.test.name: (run.train, data.fingerprint)}
     files |= {test.name: (path, test.flows.fingerprint()) for path, test in zip(run.test, tests, strict=True)}
     for name, (path, sha256) in files.items():
