@@ -303,12 +303,9 @@ class NoveltyScorer:
             (name, None if values is None else pa.array(values, pa.string()))
             for name, values in codes.items()
         ]
-        gaps = arrays.get("gaps")
-        # A model that was saved before the cut was is cut as its kind was.
-        usual = MAX_DISTANCE if gaps is None else RELATIVE_MAX_DISTANCE
-        most = float(arrays.get("max_distance", [usual])[0])
+        most = float(arrays["max_distance"][0])
         space = ColumnSpace(FeatureEncoder(tuple(known)), True, arrays["means"], arrays["spreads"], most)
-        return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32), gaps))
+        return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32), arrays.get("gaps")))
 
 
 def _dimensions(
