@@ -55,6 +55,7 @@ from wirebert.training.device import choose_device as choose_training_device
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
+from wirebert.training.precision import torch_threads
 from wirebert.training.result import TrainingResult
 from wirebert.training.teacher_store import open_log_probs
 from wirebert.training.trainer import fit_model
@@ -236,7 +237,8 @@ def train_model(
     if distillation.soft_targets is not None:
         show_distillation(run.distillation, len(distillation.flows) - len(train_flows), log.console)
         log.end_stage("teacher")
-    model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
+    with torch_threads(1):  # small products, whose threads would wait for those that compile kernels
+        model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = resolve_auto(run, folder, num_flows=len(distillation.flows), width=model.architecture.dim)
     novelty = _measured_novelty(run, data, valid_flows)
     if before_training is not None:

@@ -42,7 +42,7 @@ from wirebert.telemetry.processors import num_processors
 from wirebert.training.distillation_config import DistillationConfig
 from wirebert.untrusted_text import printable_name
 
-MAX_ARTISTS: Final = 8
+MAX_ARTISTS: Final = 12
 """Most processes that draw the charts of a run on a machine with a GPU."""
 
 Artist = CompanionProcess[dict[str, str]]
@@ -220,7 +220,7 @@ def write_report(
 
 def start_artists(*, is_separate: bool) -> list[Artist]:
     """What a `Drawing` is drawn by."""
-    number = min(MAX_ARTISTS, max(1, num_processors() // 2)) if is_separate else 1
+    number = min(MAX_ARTISTS, max(1, 3 * num_processors() // 4)) if is_separate else 1
     return [CompanionProcess(draw_into, is_separate=is_separate) for _ in range(number)]
 
 

@@ -81,10 +81,9 @@ def train(
     # Classes, findings, split; nothing is fitted yet. The file is parsed once: later passes read typed rows.
     data = prepare(run, write_typed_rows(run, folder)) if read is None else read()
     show_prepared(data, log)
-    companions = Companions(run)
-    start_companions = partial(companions.start, TreeRows(run, data.train, data.classes, data.validation))
+    companions = Companions(run, TreeRows(run, data.train, data.classes, data.validation))
     # Tokenizer, encoding, distillation, model, training.
-    trained = train_model(run, data, folder, log, group, before_training=start_companions)
+    trained = train_model(run, data, folder, log, group, before_training=companions.start)
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     companions.export.send(folder.model)
@@ -138,17 +137,17 @@ class Companions:
     export: CompanionProcess[str | None]
     artists: list[Artist]
 
-    def __init__(self, run: RunConfig) -> None:
-        self._are_separate, self._has_trees = has_companions(run.training), run.evaluation.baseline
-
-    def start(self, rows: TreeRows) -> None:
-        """Start the processes. They import much, which would slow down the imports of this one before."""
-        if self._has_trees:
-            num_threads = num_processors() // 4
+    def __init__(self, run: RunConfig, rows: TreeRows) -> None:
+        """Start the trees, which take longer than a short training on a GPU."""
+        self._are_separate = has_companions(run.training)
+        if run.evaluation.baseline:
             self.trees = CompanionProcess(
-                evaluate_trees, is_separate=self._are_separate, num_threads=num_threads
+                evaluate_trees, is_separate=self._are_separate, num_threads=num_processors() // 2
             )
             self.trees.send(rows)
+
+    def start(self) -> None:
+        """Start the others. They import much, which would slow down the imports of this process before."""
         self.export = CompanionProcess(export_in_companion, is_separate=self._are_separate)
         self.artists = start_artists(is_separate=self._are_separate)
 
