@@ -36,7 +36,7 @@ Probabilities = Float[np.ndarray, "rows classes"]
 
 MAX_ROWS: Final = 8_192
 """Most distinct rows to make and check an export."""
-DEFAULT_EXPORT_ROWS: Final = 256
+DEFAULT_EXPORT_ROWS: Final = 128
 """The same for the export that `train` and `calibrate` write: a processor takes seconds for 1,000 of `base`,
 and a graph that is wrong differs on every row."""
 TRAVELLING_ROWS: Final = 32

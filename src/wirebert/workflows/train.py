@@ -92,23 +92,16 @@ def train(
     companions.check_export(folder, detector, log)
     group.release_workers()
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
-    metrics: dict[str, SplitMetrics] = {}
-    for part in data.validation:
-        metrics[part.name] = evaluate(part, folder.predictions(part.name))
-        companions.send_to_trees(folder.predictions(part.name))
+    metrics = evaluate_parts(data.validation, evaluate, folder, companions)
     # Test rows are scored and test files opened only from here on: nothing below changes the model.
     tests = open_tests(run, data.flows.schema)
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     profiles = {test.name: profile_table(test.flows) for test in tests}
     other_classes, splits = classes_of_tests(data.classes, profiles), [*data.evaluated, *tests]
     usage = record_test_reads(run, folder, data, tests)
-    scored_last = splits[len(data.validation) :]
-    companions.send_to_trees(LastParts(scored_last, other_classes))
-    for split in scored_last:
-        predictions, classes = folder.predictions(split.name), other_classes.get(split.name)
-        metrics[split.name] = evaluate(split, predictions, fit=fits.get(split.name), classes=classes)
-        if classes is None:
-            companions.send_to_trees(predictions)
+    last = splits[len(data.validation) :]
+    companions.send_to_trees(LastParts(last, other_classes))
+    metrics |= evaluate_parts(last, evaluate, folder, companions, fits, other_classes)
     log.end_stage("scoring")
     same_classes = [split for split in splits if split.name not in other_classes]
     teacher_gap = evaluate_teacher(trained, data, folder, same_classes, log)
@@ -172,6 +165,24 @@ class Companions:
         if (reason := self.export.result()) is not None:
             warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
         log.end_stage("export")
+
+
+def evaluate_parts(
+    parts: Sequence[FlowSubset],
+    evaluate: Callable[..., SplitMetrics],
+    folder: RunFolder,
+    companions: Companions,
+    fits: Mapping[str, TrafficFit] | None = None,
+    other_classes: Mapping[str, ClassMap] | None = None,
+) -> dict[str, SplitMetrics]:
+    """Metrics of the model on each part; the trees get its predictions of those that have its classes."""
+    metrics: dict[str, SplitMetrics] = {}
+    for part in parts:
+        predictions, classes = folder.predictions(part.name), (other_classes or {}).get(part.name)
+        metrics[part.name] = evaluate(part, predictions, fit=(fits or {}).get(part.name), classes=classes)
+        if classes is None:
+            companions.send_to_trees(predictions)
+    return metrics
 
 
 def warm_up(run: RunConfig) -> None:
