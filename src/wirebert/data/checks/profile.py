@@ -10,6 +10,7 @@ Memory is bounded: 12 to 28 bytes per row (hashes and label), which beyond `KEPT
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -119,7 +120,7 @@ class FlowSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TableProfile:
     """Columns, labels and row hashes of a traffic table."""
 
@@ -150,7 +151,7 @@ class TableProfile:
         """Number of flows."""
         return len(self.labels)
 
-    @property
+    @cached_property
     def label_counts(self) -> dict[str, int]:
         """Rows per label, in order of appearance; rows without a label are not counted."""
         counts = np.zeros(len(self.label_names), np.int64)
