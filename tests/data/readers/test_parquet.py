@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.readers.parquet import plain, read_parquet, read_parquet_names
 from wirebert.errors import DataError
 
@@ -68,6 +69,15 @@ def test_a_long_value_in_many_rows_takes_the_memory_of_one(tmp_path: Path):
     assert pa.total_allocated_bytes() - before < 50_000_000  # spelled out: 3 GB
     assert first["a"][0].as_py() == "x" * 8192
     assert first.num_rows + sum(block.num_rows for block in blocks) == 3000
+
+
+def test_a_block_has_no_values_of_the_blocks_before_it(tmp_path: Path):
+    texts = [None if row % 7 == 3 else f"flow {row}" for row in range(20_000)]
+    pq.write_table(pa.table({"uid": texts}), tmp_path / "flows.parquet")
+    blocks = list(read_parquet(tmp_path / "flows.parquet", 50_000, names=("uid",)))
+    assert len(blocks) > 3
+    assert all(len(dictionary_encode(block["uid"]).dictionary) <= block.num_rows for block in blocks)
+    assert [text for block in blocks for text in block["uid"].to_pylist()] == texts
 
 
 def test_lengths_of_time_and_views_of_text_are_text():

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -155,11 +156,22 @@ def _longest(texts: pa.Array) -> int:
 def _coded(chunk: pa.Array) -> pa.DictionaryArray:
     """Text that stays a dictionary: spelled out, one long value could fill the memory."""
     coded = cast(pa.DictionaryArray, chunk)
+    if len(coded.dictionary) > len(coded):
+        coded = _only_used(coded)
     texts = coded.dictionary.cast(pa.string())
     texts.validate(full=True)  # Arrow trusts a file to hold UTF-8
     if _longest(texts) > MAX_TEXT_CHARACTERS:
         texts = pc.utf8_slice_codeunits(texts, 0, MAX_TEXT_CHARACTERS)
     return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), texts)
+
+
+def _only_used(coded: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The column without values that no row has: a block gets those of all blocks before it too."""
+    is_used = np.zeros(len(coded.dictionary), bool)
+    is_used[coded.indices.drop_null().to_numpy()] = True
+    numbers = pa.array(np.cumsum(is_used) - 1, pa.int32())
+    values = coded.dictionary.take(pa.array(np.flatnonzero(is_used), pa.int64()))
+    return pa.DictionaryArray.from_arrays(numbers.take(coded.indices), values)
 
 
 def _open(path: Path) -> "pq.ParquetFile":
