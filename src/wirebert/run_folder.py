@@ -115,13 +115,14 @@ class RunFolder:
         return self.report_json.exists()
 
 
-def create_run_folder(path: Path) -> RunFolder:
-    """A new, empty run folder.
+def create_run_folder(path: Path, *, goes_on: bool = False) -> RunFolder:
+    """A new, empty run folder; or, where it goes on, one that is not finished.
 
     Raises:
-        RunError: the folder exists and is not empty; nothing in it is changed.
+        RunError: the folder exists and is not empty, or finished; nothing in it is changed.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    is_ours = goes_on and not RunFolder(path).is_finished
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not is_ours)):
         resume = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
         raise RunError(
             f"output folder {path}: expected a new or empty folder, found one in use; {resume}choose "
@@ -137,19 +138,22 @@ def create_run_folder(path: Path) -> RunFolder:
 
 
 @contextmanager
-def new_run_folder(path: Path) -> Generator[RunFolder]:
+def new_run_folder(path: Path, *, goes_on: bool = False) -> Generator[RunFolder]:
     """A new, empty, locked run folder; it is removed again on an input error before training begins.
 
+    Args:
+        goes_on: an earlier start has begun to write it, and was killed.
+
     Raises:
-        RunError: the folder exists and is not empty; nothing in it is changed.
+        RunError: the folder exists and is not empty, or finished; nothing in it is changed.
     """
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
-    folder = create_run_folder(path)
+    folder = create_run_folder(path, goes_on=goes_on)
     with locked(folder):
         try:
             yield folder
         except UserError:
-            if not folder.has_trained:
+            if not (folder.has_trained or goes_on):
                 _remove(path, created)
             raise
 

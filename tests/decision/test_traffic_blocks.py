@@ -96,6 +96,10 @@ def test_blocks_of_parts_of_a_log_are_merged_to_those_of_the_log(
         block = tokenizer.encode(long.slice(first, stop - first))
         some = (flows.has_unseen, flows.attack_score, flows.novelty, flows.is_alert)
         part.add(ScoredFlows(block, *(None if one is None else one[first:stop] for one in some)))  # pyright: ignore[reportArgumentType]
-        merged.merge(part)
-    np.testing.assert_array_equal(merged.counts, whole.counts)
+        read = TrafficBlocks(tokenizer).of_part(4_800, first)
+        read.read_bytes(part.to_bytes(), stop - first)
+        merged.merge(read)
     assert merged.num_flows == whole.num_flows
+    for blocks in (merged, whole):  # both go on in the block that is open
+        blocks.add(ScoredFlows(tokenizer.encode(long.slice(0, 50)), np.zeros(50, bool)))
+    np.testing.assert_array_equal(merged.counts, whole.counts)

@@ -33,7 +33,7 @@ def collect(detector: Detector, traffic: Path) -> Blocks:
             own, part = labels.slice(first, num_rows), MistakenFlows() if is_merged else mistaken
             part.add(block, detector.score(block), rows, own, own)
             if is_merged:
-                mistaken.merge(part)
+                mistaken.merge(MistakenFlows.from_bytes(part.to_bytes()))
         return mistaken
 
     return collected

@@ -1,5 +1,10 @@
 """What an evaluation by shards reports is what one pass reports, but for rounding."""
 
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -14,9 +19,11 @@ from tests.cluster.test_ray_executor import KillAfterResults
 
 from wirebert.cli.main import main
 from wirebert.cluster import staging
-from wirebert.cluster.executors import Executor, InProcess, Pool
+from wirebert.cluster.executors import Executor, InProcess, Job, Pool
 from wirebert.cluster.plan import plan_shards
+from wirebert.cluster.predict import DetectorJob
 from wirebert.cluster.ray_executor import RayCluster
+from wirebert.cluster.results import ShardFolder
 from wirebert.cluster.storage import DigestingSink, Storage
 from wirebert.data.flows import Flows, open_flows
 from wirebert.errors import DataError
@@ -65,14 +72,18 @@ def close_to(value: Any) -> Any:
     return pytest.approx(value, abs=2e-5, nan_ok=True) if isinstance(value, float) else value
 
 
-def evaluated(model: Path, flows: Flows, out: Path, executor: Executor | None) -> Report:
+def evaluated(model: Path, flows: Flows, out: Path, executor: Executor | None, settings: str = "") -> Report:
     """The report of one pass, or by shards; the predictions are written to `out`."""
     folder = RunFolder(out)
-    folder.path.mkdir()
+    folder.path.mkdir(exist_ok=True)
     sharded = None
     if executor is not None:
+        storage = Storage.of(f"{out}.shards")
         sharded = ShardedScoring(
-            executor=executor, model=model, detector={"threads": 1}, folder=Storage.of(f"{out}/shards")
+            executor=executor,
+            model=model,
+            detector={"threads": 1},
+            folder=ShardFolder(storage=storage, settings=settings, ending=".parquet"),
         )
     report = evaluate_flows(
         Detector.load(model, threads=1),
@@ -108,6 +119,44 @@ def test_report_and_predictions_are_those_of_one_pass(
     )
     exact = [name for name in theirs.column_names if not pa.types.is_floating(theirs[name].type)]
     assert ours.select(exact).equals(theirs.select(exact))
+
+
+class Stopping:
+    """Counts what is scored, and stops before a shard too many."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.num_scored = most, 0
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        for result in InProcess().run(job, items):
+            self.num_scored += isinstance(job, DetectorJob)
+            if self.num_scored > self.most:
+                raise KeyboardInterrupt
+            yield result
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_second_start_scores_only_what_is_missing(
+    artifact: Artifact, flows_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flows = open_flows(flows_csv, schema=artifact.schema)
+    reference = fit_reference(Detector(artifact), flows.blocks())
+    save_artifact(replace(artifact, reference=reference), tmp_path / "model", card="")
+    starts = [partial(evaluated, tmp_path / "model", flows, tmp_path / one) for one in ("alone", "twice")]
+    undisturbed = starts[0](InProcess())
+    with pytest.raises(KeyboardInterrupt):
+        starts[1](Stopping(2))
+    with pytest.raises(DataError, match="another model or other settings, which are kept"):
+        starts[1](InProcess(), settings="others")
+    second = Stopping(100)
+    assert to_builtins(starts[1](second).splits) == to_builtins(undisturbed.splits)
+    num_shards = len(plan_shards(flows, shard_bytes=40_000).shards)
+    assert f"3 of {num_shards} shards were finished before" in capfd.readouterr().err
+    assert second.num_scored == num_shards - 3
+    ours, theirs = (RunFolder(tmp_path / one).predictions("flows") for one in ("twice", "alone"))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_files_of_an_object_store_are_evaluated_as_those_of_a_folder(
@@ -174,6 +223,34 @@ def test_an_evaluation_is_the_same_after_five_kills_of_each_job(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_an_evaluation_that_is_killed_goes_on_where_it_was(
+    artifact: Artifact, flows_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_artifact(artifact, tmp_path / "model", card="")
+    (tmp_path / "day").mkdir()
+    for at in range(12):
+        shutil.copy(flows_csv, tmp_path / "day" / f"{at:02d}.csv")
+    command = ["evaluate", str(tmp_path / "model"), str(tmp_path / "day"), "--workers", "1", "--out"]
+    process = subprocess.Popen([sys.executable, "-m", "wirebert", *command, str(tmp_path / "killed")])
+    about = tmp_path / "killed.shards" / "_shards"
+    while len([*about.glob("????????????????.json")]) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    num_finished = len([*about.glob("????????????????.json")])
+    assert main([*command, str(tmp_path / "killed")]) == 0
+    assert f"{num_finished} of 12 shards were finished before" in capfd.readouterr().err
+    assert not about.parent.exists()
+    assert main([*command, str(tmp_path / "alone")]) == 0
+    ours, theirs = (read_json(tmp_path / one / "report.json") for one in ("killed", "alone"))
+    assert to_builtins(ours.splits) == to_builtins(theirs.splits)
+    assert main([*command, str(tmp_path / "killed")]) == 2
+    assert "expected a new or empty folder" in capfd.readouterr().err
+
+
+@pytest.mark.soak
 @pytest.mark.usefixtures("small_shards")
 def test_the_command_scores_by_a_pool_and_needs_a_folder(
     artifact: Artifact, flows_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -186,4 +263,4 @@ def test_the_command_scores_by_a_pool_and_needs_a_folder(
     assert main([*command, "--out", str(tmp_path / "pool"), "--workers", "2"]) == 0
     plain, pool = (read_json(tmp_path / name / "report.json") for name in ("plain", "pool"))
     assert to_builtins(pool.splits) == close_to(to_builtins(plain.splits))
-    assert not (tmp_path / "pool" / "shards").exists()
+    assert not (tmp_path / "pool.shards").exists()

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from wirebert.cli.arguments import executor_of
+from wirebert.cluster.predict import fingerprint
 from wirebert.cluster.remote import open_any
-from wirebert.cluster.storage import Storage, is_uri
+from wirebert.cluster.results import ShardFolder
+from wirebert.cluster.storage import Storage, is_uri, next_to
 from wirebert.console import SafeConsole, say
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
@@ -49,18 +51,24 @@ def evaluate(options: argparse.Namespace) -> None:
     flows = open_any(options.data, DataConfig(allow_absent=allow_absent), schema)
     if is_uri(options.data):  # its predictions are named like those of a folder
         flows = replace(flows, name=options.data.partition("?")[0].rstrip("/").rpartition("/")[2])
+    sharded = None
+    if is_sharded:
+        chosen = {"label": schema.label, "label_map": options.label_map, "benign": options.benign}
+        sharded = ShardedScoring(
+            executor=executor,
+            model=options.model,
+            detector={**arguments, "threads": 1},
+            folder=ShardFolder(
+                storage=Storage.of(next_to(str(options.out), ".shards")),
+                settings=fingerprint(options.model, {**arguments, **chosen}, None),
+                ending=".parquet",
+            ),
+        )
+    goes_on = sharded is not None and sharded.folder.is_begun
     with (
         closing(executor),
-        new_run_folder(options.out) if options.out else nullcontext() as folder,
+        new_run_folder(options.out, goes_on=goes_on) if options.out else nullcontext() as folder,
     ):
-        sharded = None
-        if is_sharded and folder is not None:
-            sharded = ShardedScoring(
-                executor=executor,
-                model=options.model,
-                detector={**arguments, "threads": 1},
-                folder=Storage.of(str(folder.path / "shards")),
-            )
         report = evaluate_flows(
             detector,
             flows,
@@ -73,6 +81,8 @@ def evaluate(options: argparse.Namespace) -> None:
         )
         if folder:
             write_report(report, folder)
+        if sharded:
+            sharded.folder.storage.delete()
     show_report(report, folder, console)
     num_flows = sum(metrics.num_flows for metrics in report.splits.values())
     scored = f"{counted(num_flows, 'flow')} by {detector.backend} on {detector.device}"

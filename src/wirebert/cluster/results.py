@@ -55,6 +55,11 @@ class ShardFolder:
         """The folder of context columns, which are needed until the end."""
         return replace(self.storage, root=self.storage.path(f"{ABOUT_FOLDER}/context"))
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier start has written here."""
+        return self.storage.exists(f"{ABOUT_FOLDER}/plan.json")
+
     def begin(self, plan: ShardPlan) -> None:
         """Write the plan; or, where one was begun, require that it is the same.
 

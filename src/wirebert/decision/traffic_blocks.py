@@ -4,6 +4,7 @@ Flows come in bursts, so single flows are not independent. Blocks of many flows 
 differ from each other tells how much a later block may differ without meaning anything.
 """
 
+import zlib
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, final
@@ -104,6 +105,16 @@ class TrafficBlocks:
         part._blocks, part._window = [], 2 * NUM_BLOCKS
         part._open, part._num_open = np.zeros_like(self._open), first_row % part.num_flows
         return part
+
+    def to_bytes(self) -> bytes:
+        """What an `of_part` has counted, for `read_bytes`."""
+        return zlib.compress(np.stack([*self._blocks, self._open]).astype("<i8").tobytes(), 1)
+
+    def read_bytes(self, content: bytes, num_rows: int) -> None:
+        """Take over what the `of_part` with the same first row has counted of so many flows."""
+        counts = np.frombuffer(zlib.decompress(content), "<i8").reshape(-1, len(self._open))
+        self._blocks, self._open = [*counts[:-1].astype(np.int64)], counts[-1].astype(np.int64)
+        self.num_closed, self._num_open = len(self._blocks), (self._num_open + num_rows) % self.num_flows
 
     def merge(self, later: "TrafficBlocks") -> None:
         """Add the flows after these, which were counted by another `of_part` of the log."""

@@ -52,11 +52,6 @@ class TrueClasses:
             index = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
             self._codes.append(np.array([*known, UNLABELLED], dtype=np.int64)[index])
 
-    def merge(self, later: "TrueClasses") -> None:
-        """Append the labels of later blocks."""
-        ids = [self.labels.setdefault(text, len(self.labels)) for text in later.labels]
-        self._codes.append(np.array([*ids, UNLABELLED], dtype=np.int64)[later.label_ids])
-
     def named(self, labels: pa.ChunkedArray) -> dict[str, pa.Array]:
         """The `label` and `true_class` of each row, as text."""
         coded = labels.combine_chunks()
@@ -266,7 +261,7 @@ class ScoredRows:
         self._probabilities: list[Float[np.ndarray, "rows classes"]] = []
         self._hashes = [np.empty(0, dtype=np.uint64)]
         self._alert_scores: list[Float[np.ndarray, " rows"]] = [np.empty(0)]
-        self._errors, self._incidents = MistakenFlows(), LabelledIncidents(classes.benign)
+        self.mistakes, self._incidents = MistakenFlows(), LabelledIncidents(classes.benign)
 
     def add(
         self,
@@ -284,20 +279,21 @@ class ScoredRows:
             self._alert_scores.append(scores.alert_score)
         named = self.truth.named(table.column(label))
         if self.truth.classes.classes == scores.classes:
-            self._errors.add(table, scores, rows, named["label"], named["true_class"])
+            self.mistakes.add(table, scores, rows, named["label"], named["true_class"])
         for name, texts in named.items():
             verdicts = verdicts.append_column(name, texts)
         self._incidents.add(verdicts)
         return verdicts
 
-    def merge(self, later: "ScoredRows") -> None:
-        """Add later rows."""
-        self.truth.merge(later.truth)
-        self._probabilities += later._probabilities
-        self._hashes += later._hashes
-        self._alert_scores += later._alert_scores
-        self._errors.merge(later._errors)
-        self._incidents.merge(later._incidents)
+    def add_written(self, verdicts: pa.Table, names: Sequence[str]) -> None:
+        """Add rows by what `add` returned, without their mistakes; `names` are the classes of the model."""
+        self.truth.add(verdicts.column("label"))
+        self._probabilities.append(
+            np.stack([verdicts.column(f"p_{name}").to_numpy() for name in names], axis=1)
+        )
+        scores = [name for name in ("alert_score", "attack_score") if name in verdicts.column_names]
+        self._alert_scores += [verdicts.column(name).to_numpy() for name in scores[:1]]
+        self._incidents.add(verdicts)
 
     def metrics(
         self,
@@ -324,7 +320,7 @@ class ScoredRows:
             else None,
             alert_scores=np.concatenate(self._alert_scores) if operating and operating.alert_score else None,
         )
-        return replace(found, mistakes=self._errors.found(detector), incidents=self._incidents.metrics())
+        return replace(found, mistakes=self.mistakes.found(detector), incidents=self._incidents.metrics())
 
 
 def score_and_write(

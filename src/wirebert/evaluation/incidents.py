@@ -41,10 +41,6 @@ class LabelledIncidents:
                 )
             )
 
-    def merge(self, later: "LabelledIncidents") -> None:
-        """Add the records of later flows."""
-        self._blocks += later._blocks
-
     def metrics(self) -> IncidentMetrics | None:
         """Metrics of the incidents; None where there are no verdicts, sources, times or labels."""
         if not self._blocks:

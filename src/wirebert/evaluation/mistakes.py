@@ -1,5 +1,6 @@
 """The most confident errors of a detector, with the main evidence for each."""
 
+import json
 from typing import Any, final
 
 import numpy as np
@@ -89,6 +90,28 @@ class MistakenFlows:
             numbers = np.array([self._number(*pair) for pair in later._confusions], np.int64)
             kinds, at = _own(later._kept, "kind"), later._kept.column_names.index(f"{_OWN}kind")
             self._keep(later._kept.set_column(at, f"{_OWN}kind", pa.array(numbers[kinds])))
+
+    def to_bytes(self) -> bytes:
+        """What was kept, for `from_bytes`."""
+        if self._kept is None:
+            return b""
+        confusions = {"confusions": json.dumps([*self._confusions])}
+        kept, sink = self._kept.replace_schema_metadata(confusions), pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, kept.schema) as writer:
+            writer.write_table(kept)
+        return sink.getvalue().to_pybytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "MistakenFlows":
+        """What another one has kept."""
+        found = cls()
+        if content:
+            with pa.ipc.open_stream(content) as reader:
+                found._kept = reader.read_all()
+            for true_class, verdict in json.loads(found._kept.schema.metadata[b"confusions"]):
+                found._number(true_class, verdict)
+            found._kept = found._kept.replace_schema_metadata(None)
+        return found
 
     def _keep(self, flows: pa.Table) -> None:
         """Keep the most confident of the old and new errors, old ones first."""
