@@ -299,6 +299,16 @@ def test_infinity_among_decimal_commas_is_a_number(tmp_path: Path):
     assert table["rate"].to_pylist()[:4] == [1.5, float("inf"), 0.25, None]
 
 
+def test_times_in_seconds_may_have_a_decimal_comma(tmp_path: Path):
+    rows = [f"{1_700_000_000 + row},{row % 10};1,{row}\n" for row in range(80)]
+    (tmp_path / "f.csv").write_text("ts;rate\n" + "".join(rows))
+    flows, invalid = open_flows(tmp_path / "f.csv"), InvalidValues()
+    (table,) = flows.blocks(invalid_values=invalid)
+    assert flows.schema.column("ts").kind is ColumnKind.TIME
+    assert table["ts"].to_pylist()[1] == "1700000001.1"
+    assert not invalid.noted
+
+
 def test_a_label_column_that_is_empty_is_told_as_such(tmp_path: Path):
     (tmp_path / "f.csv").write_text("bytes,label\n" + "".join(f"{row},\n" for row in range(60)))
     with pytest.raises(

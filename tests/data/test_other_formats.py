@@ -15,6 +15,7 @@ from wirebert.errors import NoFlowsError
         (b"7z\xbc\xaf\x27\x1c", "an archive of files; unpack it"),
         (b"FEA1....", "Feather of version 1; write it as version 2"),
         (b"<!DOCTYPE html>", "a web page; download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS; fetch the file itself"),
         (b"a,b\n" + bytes(400), "binary data; convert it"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Files that hold no traffic as text, by their first bytes: captures, spreadsheets, archives, web pages."""
+"""Files that hold no traffic as text, by their first bytes: captures, spreadsheets, archives, web pages,
+and pointers to files."""
 
 from wirebert.errors import NoFlowsError
 
@@ -6,6 +7,7 @@ EXPECTED = "expected delimited text, key-value or JSON lines, Parquet or Arrow"
 CONVERT = "convert it to one of these"
 CAPTURE = "a packet capture"
 WEB_PAGE = "a web page"
+POINTER = "a pointer of Git LFS"
 SPREADSHEET = "a spreadsheet"
 ARCHIVE = "an archive of files"
 BINARY_NETFLOW = "a binary file of nfdump"
@@ -29,12 +31,14 @@ OTHER_FORMATS = {
     b"[{": "JSON",
     **dict.fromkeys([b"<!DOCTYPE", b"<!doctype", b"<html"], WEB_PAGE),
     b"<?xml": "XML",
+    b"version https://git-lfs": POINTER,
 }
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 REMEDIES = {
     OLD_FEATHER: "write it as version 2, or as Parquet (a damaged one of version 1 ends the process)",
     CAPTURE: "convert it to flows with a sensor such as Zeek or Suricata",
     WEB_PAGE: "download the file itself",
+    POINTER: "fetch the file itself with `git lfs pull`",
     SPREADSHEET: "save its sheet as CSV",
     ARCHIVE: "unpack it, and give the files in it",
     BINARY_NETFLOW: "write it as text with `nfdump -r FILE -o csv`",

@@ -156,14 +156,15 @@ def convert(
     the column, and NaN, are null; infinities are values. In numeric columns, quantities with units are
     numbers; other text becomes null and is counted in `invalid` with its row, numbered from `first_row`.
     Times become decimal seconds or ISO 8601, and addresses that are written as one number get dots. With
-    `decimal_comma`, 1,5 is a number. Columns with a factor are multiplied by it.
+    `decimal_comma`, 1,5 is a number or a time in seconds. Columns with a factor are multiplied by it.
     """
     found = dict(zip(block.column_names, block.columns, strict=True))  # by name each takes linear time
     columns = [column for column in schema.columns if column.name in found]
     invalid.num_rows += block.num_rows
     raw = {column.name: combine_chunks(found[column.name]) for column in columns}
     if decimal_comma:
-        raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
+        numbers = [column.name for column in columns if column.kind.is_numeric or column.kind is ColumnKind.TIME]
+        raw |= {name: _point(raw[name]) for name in numbers}
     arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
     arrays = [_scaled(array, factors.get(c.name, 1.0)) for array, c in zip(arrays, columns, strict=True)]
     fields = [pa.field(column.name, array.type) for column, array in zip(columns, arrays, strict=True)]
