@@ -1,3 +1,5 @@
+import hashlib
+import tracemalloc
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import with_context
+from wirebert.data.hashing import mix
 from wirebert.data.labels import fit_classes
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
@@ -116,6 +119,20 @@ def test_where_every_group_is_larger_than_the_share_one_of_them_is_drawn():
     hashes = np.repeat(np.arange(3, dtype=np.uint64), 100)
     is_valid = duplicate_safe_split(hashes, np.zeros(300, np.int64), valid_fraction=0.1, seed=1)
     assert is_valid.sum() == 100
+
+
+def test_a_row_takes_little_memory_and_the_drawn_rows_do_not_change():
+    generator = np.random.default_rng(0)
+    hashes = mix(generator.integers(0, 450_000, 500_000, dtype=np.uint64))
+    class_ids = generator.integers(0, 5, 500_000)
+    tracemalloc.start()
+    try:
+        is_valid = duplicate_safe_split(hashes, class_ids, 0.1, 7)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 65 * 500_000
+    assert hashlib.sha256(is_valid.tobytes()).hexdigest()[:16] == "8aa40382803fbfcc"
 
 
 SCHEMA = FlowSchema(

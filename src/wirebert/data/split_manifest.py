@@ -48,18 +48,21 @@ def hash_rows(profile: TableProfile, rows: Bool[np.ndarray, " rows"] | None, dat
     """
     is_in = np.ones(profile.num_rows, np.bool_) if rows is None else rows
     labels = np.append(text_hashes(pa.array(profile.label_names, pa.string())), NULL_HASH)
-    hashes = mix(profile.feature_hashes ^ mix(labels[profile.labels]))
-    numbers = np.arange(len(hashes), dtype=np.uint64) % np.uint64(GROUP_ROWS)
+    hashes, num_in = np.empty(int(is_in.sum()), "<u8"), 0
     groups: list[str] = []
-    for start in range(0, len(hashes), GROUP_ROWS):
+    for start in range(0, profile.num_rows, GROUP_ROWS):
         group = slice(start, start + GROUP_ROWS)
-        chosen = np.column_stack([numbers[group], hashes[group]])[is_in[group]]
-        groups.append(_digest(chosen.astype("<u8").tobytes()))
-    content = _digest(np.sort(hashes[is_in]).astype("<u8").tobytes())
+        of_group = mix(profile.feature_hashes[group] ^ mix(labels[profile.labels[group]]))
+        numbers = np.arange(len(of_group), dtype=np.uint64)
+        chosen = np.column_stack([numbers, of_group])[is_in[group]].astype("<u8")
+        groups.append(_digest(chosen.data))
+        hashes[num_in : num_in + len(chosen)] = chosen[:, 1]
+        num_in += len(chosen)
+    hashes.sort()
     return SplitRows(
-        data_sha256=data_sha256, num_rows=int(is_in.sum()), content=content, groups=tuple(groups)
+        data_sha256=data_sha256, num_rows=num_in, content=_digest(hashes.data), groups=tuple(groups)
     )
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

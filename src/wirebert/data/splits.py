@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from wirebert.data.arrow_columns import combine_chunks, distinct_values
-from wirebert.data.checks.equal_rows import is_among
+from wirebert.data.checks.equal_rows import is_among, run_starts
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
 from wirebert.data.findings import Finding, Severity, format_names, format_row_count, row_name
@@ -21,11 +21,11 @@ from wirebert.data.labels import class_of, is_same_class
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError, DataError, SchemaError
-from wirebert.shapes import Bool, Float64, Int64, UInt64
+from wirebert.shapes import Bool, Float64, Int, Int64, Shaped, UInt64
 
 DUPLICATE_SAFE_STATEMENT = (
     "Validation rows are drawn at random from the training data, class by class; rows with equal features "
-    "stay in one split.  The split showshow well the model classifies flows of the hosts, attack tools and "
+    "stay in one split. The split shows how well the model classifies flows of the hosts, attack tools and "
     "days it was trained on. It cannot show how the model performs on another network, on later traffic or "
     "on new attacks. Near-duplicates (the same scan, one port further) may be in both splits: expect lower "
     "scores in production."
@@ -35,7 +35,7 @@ DUPLICATE_SAFE_STATEMENT = (
 
 def duplicate_safe_split(
     hashes: UInt64[np.ndarray, " rows"],
-    class_ids: Int64[np.ndarray, " rows"],
+    class_ids: Int[np.ndarray, " rows"],
     valid_fraction: float,
     seed: int,
 ) -> Bool[np.ndarray, " rows"]:
@@ -61,37 +61,51 @@ def duplicate_safe_split(
     """
     if not 0 < valid_fraction < 1:
         raise ConfigError(f"data.valid_fraction must be in (0, 1), got {valid_fraction}")
-    _, group_of_row, group_sizes = np.unique(hashes, return_inverse=True, return_counts=True)
-    group_classes = _majority_class(group_of_row, class_ids)
+    # A row takes about 50 bytes here, since numbers are no larger than they must be.
+    number, order = np.min_scalar_type(len(hashes)), np.argsort(hashes)
+    starts = run_starts(hashes[order])
+    group_sizes = np.diff(starts, append=len(hashes)).astype(number)
+    group_classes = _majority_class(class_ids, order, starts, group_sizes)
     generator = np.random.default_rng(seed)
     is_valid_group = np.zeros(len(group_sizes), bool)
     for class_id in np.unique(group_classes):
-        groups = generator.permutation(np.flatnonzero(group_classes == class_id))
+        groups = np.flatnonzero(group_classes == class_id).astype(number)
+        generator.shuffle(groups)
         is_valid_group[_draw(groups, group_sizes[groups], valid_fraction)] = True
     if not is_valid_group.any():
         raise DataError(
             "training data: expected at least one class with two different rows for a validation split, "
             f"found {len(group_sizes)} different rows among {len(hashes)} rows; add more traffic"
         )
-    return is_valid_group[group_of_row]
+    is_valid = np.empty(len(hashes), bool)
+    is_valid[order] = np.repeat(is_valid_group, group_sizes)
+    return is_valid
 
 
 def _majority_class(
-    group_of_row: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]
-) -> Int64[np.ndarray, " groups"]:
-    classes, class_of_row, class_sizes = np.unique(class_ids, return_inverse=True, return_counts=True)
-    pairs, counts = np.unique(group_of_row * max(len(classes), 1) + class_of_row, return_counts=True)
+    class_ids: Int[np.ndarray, " rows"],
+    order: Int64[np.ndarray, " rows"],
+    starts: Int64[np.ndarray, " groups"],
+    sizes: Shaped[np.ndarray, " groups"],
+) -> Int[np.ndarray, " groups"]:
+    """The class of each group, whose rows follow each other in `order`."""
+    found = class_ids[order[starts]]
+    classes, class_sizes = np.unique(class_ids, return_counts=True)
+    several = np.flatnonzero(sizes > 1)
+    pairs = np.repeat(np.arange(len(several)), sizes[several]) * len(classes)
+    pairs += np.searchsorted(classes, class_ids[order[np.repeat(sizes > 1, sizes)]])
+    pairs, counts = np.unique(pairs, return_counts=True)
     group_of_pair, class_of_pair = np.divmod(pairs, max(len(classes), 1))
-    # Sorted so that the winner of each group is last: by group, then rows of the class, then rarity of the
-    # class.
-    order = np.lexsort((-class_sizes[class_of_pair], counts, group_of_pair))
-    is_last = np.append(np.diff(group_of_pair[order]) > 0, [True] if len(order) else [])
-    return classes[class_of_pair[order[is_last.astype(bool)]]]
+    # The winner of each group is last: by rows of the class, then by rarity of the class.
+    ranked = np.lexsort((-class_sizes[class_of_pair], counts, group_of_pair))
+    is_last = np.append(np.diff(group_of_pair[ranked]) > 0, [True] if len(ranked) else [])
+    found[several] = classes[class_of_pair[ranked[is_last.astype(bool)]]]
+    return found
 
 
 def _draw(
-    groups: Int64[np.ndarray, " groups"], sizes: Int64[np.ndarray, " groups"], fraction: float
-) -> Int64[np.ndarray, " drawn"]:
+    groups: Shaped[np.ndarray, " groups"], sizes: Shaped[np.ndarray, " groups"], fraction: float
+) -> Shaped[np.ndarray, " drawn"]:
     if len(groups) < 2:
         return groups[:0]
     fits = sizes <= fraction * sizes.sum()
@@ -100,7 +114,10 @@ def _draw(
     reached = np.cumsum(sizes[fits])
     if fits.all():
         reached = reached[:-1]  # one group always trains
-    return groups[fits][: 1 + int(np.argmin(np.abs(reached - fraction * sizes[fits].sum())))]
+    wanted = fraction * sizes[fits].sum()
+    last = min(int(np.searchsorted(reached, wanted)), len(reached) - 1)
+    is_nearer = last > 0 and wanted - reached[last - 1] <= reached[last] - wanted
+    return groups[fits][: last + (not is_nearer)]
 
 
 STATEMENTS: Mapping[Split, str] = {
@@ -149,7 +166,7 @@ class RowSplit:
 def split_rows(
     flows: FlowSource,
     profile: TableProfile,
-    class_ids: Int64[np.ndarray, " rows"],
+    class_ids: Int[np.ndarray, " rows"],
     config: DataConfig,
     seed: int,
 ) -> RowSplit:
@@ -167,12 +184,13 @@ def split_rows(
         if seconds is not None:
             return time_split(seconds, is_open & is_used, fraction)
         is_drawn = np.zeros(len(class_ids), bool)
-        is_drawn[is_open] = duplicate_safe_split(groups[is_open], class_ids[is_open], fraction, seed)
+        some = slice(None) if is_open is everything else is_open  # without copies of all rows
+        is_drawn[is_open] = duplicate_safe_split(groups[some], class_ids[some], fraction, seed)
         return is_drawn & is_used
 
     everything = np.ones(len(class_ids), bool)
     is_test = draw(everything, config.test_fraction) if config.test_fraction else ~everything
-    is_valid = draw(~is_test, config.valid_fraction)
+    is_valid = draw(~is_test if config.test_fraction else everything, config.valid_fraction)
     is_purged = ~everything
     if seconds is not None and profile.schema.context is not None:
         window_s = profile.schema.context.long_s
@@ -314,7 +332,7 @@ def crossings(
     profile: TableProfile,
     is_train: Bool[np.ndarray, " rows"],
     is_evaluated: Bool[np.ndarray, " rows"],
-    class_ids: Int64[np.ndarray, " rows"],
+    class_ids: Int[np.ndarray, " rows"],
     split_name: str,
 ) -> tuple[Finding, ...]:
     """Leaks across a split, and classes that occur in one part only; `split_name` names the evaluated
@@ -353,13 +371,13 @@ def crossings(
 
 
 def _one_sided(
-    class_ids: Int64[np.ndarray, " rows"],
+    class_ids: Int[np.ndarray, " rows"],
     is_train: Bool[np.ndarray, " rows"],
     is_evaluated: Bool[np.ndarray, " rows"],
     profile: TableProfile,
     evaluated_split: str,
 ) -> Iterator[Finding]:
-    trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_evaluated].tolist())
+    trained, tested = (set(np.unique(class_ids[rows]).tolist()) for rows in (is_train, is_evaluated))
     untested = "their detection cannot be measured, so set another data.split or add rows"
     unknown = "the model cannot learn them, so set another data.split"
     ways = (

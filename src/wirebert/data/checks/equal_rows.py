@@ -92,13 +92,24 @@ def is_among(
 
     def look(bounds: _Bounds) -> None:
         chosen = (rows if among is None else rows[among[rows]] for rows in _rows(others, bounds))
-        known = np.unique(np.concatenate([np.unique(others[rows]) for rows in chosen]))
+        known = _distinct(np.concatenate([_distinct(others[rows]) for rows in chosen]))
         for rows in _rows(hashes, bounds) if len(known) else ():
             wanted = hashes[rows]
             found[rows] = known.take(np.searchsorted(known, wanted), mode="clip") == wanted
 
     _of_ranges(len(others), look)
     return found
+
+
+def run_starts(*columns: Shaped[np.ndarray, " rows"]) -> Int64[np.ndarray, " runs"]:
+    """Where the values of any column begin to differ from those before.
+
+    >>> run_starts(np.array([4, 4, 7]))
+    array([0, 2])
+    """
+    differs = np.ones(len(columns[0]), bool)
+    differs[1:] = np.any([values[1:] != values[:-1] for values in columns], axis=0)
+    return np.flatnonzero(differs)
 
 
 def _of_ranges(num_rows: int, work: Callable[[_Bounds], Result]) -> list[Result]:
@@ -163,12 +174,18 @@ def _twins(hashes: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " found"]:
     return np.sort(keys[is_twin] & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)
 
 
+def _distinct(hashes: UInt64[np.ndarray, " rows"]) -> UInt64[np.ndarray, " values"]:
+    """The sorted hashes, each once; `np.unique` would hash them again, one by one."""
+    found = np.sort(hashes)
+    return found[run_starts(found)]
+
+
 def _joined(pieces: Sequence[_Groups]) -> _Groups:
     """Groups of the same hash and label as one; they come in the order of their rows."""
     groups = _Groups(*map(np.concatenate, zip(*pieces, strict=True)))
     order = np.lexsort((groups.labels, groups.hashes))
     hashes, labels, counts, firsts, seconds = (values[order] for values in groups)
-    starts = _starts(hashes, labels)
+    starts = run_starts(hashes, labels)
     if len(starts) < len(hashes):
         is_second = np.diff(starts, append=len(hashes)) > 1
         of_next = np.where(is_second, firsts[np.minimum(starts + 1, len(hashes) - 1)], seconds[starts])
@@ -177,16 +194,9 @@ def _joined(pieces: Sequence[_Groups]) -> _Groups:
     return _Groups(hashes[starts], labels[starts], counts, firsts[starts], seconds)
 
 
-def _starts(*columns: Shaped[np.ndarray, " rows"]) -> Int64[np.ndarray, " runs"]:
-    """Where the values of any column begin to differ from those before."""
-    differs = np.ones(len(columns[0]), bool)
-    differs[1:] = np.any([values[1:] != values[:-1] for values in columns], axis=0)
-    return np.flatnonzero(differs)
-
-
 def _found(groups: _Groups, class_of: Int64[np.ndarray, " labels"]) -> EqualRows:
     """What the groups of a range of hashes tell."""
-    num_rows, starts = int(groups.counts.sum()), _starts(groups.hashes)
+    num_rows, starts = int(groups.counts.sum()), run_starts(groups.hashes)
     if not num_rows:
         return EqualRows(0, _NONE, 0, 0, _NONE, 0, 0)
     # The second row of a hash is the second of a group, or the first of another group.
@@ -197,7 +207,7 @@ def _found(groups: _Groups, class_of: Int64[np.ndarray, " labels"]) -> EqualRows
     first_repeat = int(min(of_others.min(), groups.seconds.min()))
     classes = class_of[groups.labels]
     labelled = _Groups(*(values[classes >= 0] for values in groups))
-    classes, starts = classes[classes >= 0], _starts(labelled.hashes)
+    classes, starts = classes[classes >= 0], run_starts(labelled.hashes)
     if not len(starts):
         return EqualRows(num_rows - len(sizes), first_repeat, num_rows - len(groups.counts), 0, _NONE, 0, 0)
     lowest, highest = np.minimum.reduceat(classes, starts), np.maximum.reduceat(classes, starts)
