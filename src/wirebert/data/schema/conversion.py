@@ -163,7 +163,9 @@ def convert(
     invalid.num_rows += block.num_rows
     raw = {column.name: combine_chunks(found[column.name]) for column in columns}
     if decimal_comma:
-        numbers = [column.name for column in columns if column.kind.is_numeric or column.kind is ColumnKind.TIME]
+        numbers = [
+            column.name for column in columns if column.kind.is_numeric or column.kind is ColumnKind.TIME
+        ]
         raw |= {name: _point(raw[name]) for name in numbers}
     arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
     arrays = [_scaled(array, factors.get(c.name, 1.0)) for array, c in zip(arrays, columns, strict=True)]
