@@ -222,6 +222,13 @@ def add_calibrate(commands: Commands) -> None:
         "look as in training",
     )
     calibrate.add_argument(
+        "--cascade",
+        type=Path,
+        metavar="SMALL",
+        help="let this smaller model of the same rows and seed answer where it is sure, and MODEL the other "
+        "flows, so that nearly all LOGS get the class that MODEL gives",
+    )
+    calibrate.add_argument(
         "--out", type=Path, metavar="DIR", help="new model folder (default: MODEL-calibrated)"
     )
     add_fit_options(calibrate)

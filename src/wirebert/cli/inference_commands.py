@@ -18,10 +18,12 @@ from wirebert.files import write_atomic
 from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
+from wirebert.inference.engines import CASCADE
 from wirebert.plurals import counted
 from wirebert.run_folder import new_run_folder
 from wirebert.untrusted_text import warn
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
+from wirebert.workflows.cascade import with_cascade, without_cascade
 from wirebert.workflows.drift import DRIFTED, compare_traffic, reference_of, show_drift
 from wirebert.workflows.evaluate import evaluate_flows
 from wirebert.workflows.evaluate_shards import ShardedScoring
@@ -100,6 +102,8 @@ def calibrate(options: argparse.Namespace) -> None:
 
     if options.prior:
         import_module("wirebert.inference.export")  # what is missing is told before anything is scored
+        if options.cascade is not None:
+            raise ConfigError("--prior and --cascade are for two calls: first --prior for each of the models")
     out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
     if out.exists():
         raise ConfigError(f"--out {out}: this folder exists and is not overwritten; choose another")
@@ -113,20 +117,27 @@ def calibrate(options: argparse.Namespace) -> None:
     )
     allow_absent = bool(options.allow_absent)
     known = load_artifact(options.model)
+    flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=known.schema)
+    if options.cascade is not None:
+        small = load_artifact(options.cascade)
+        known = with_cascade(known, small, flows, device=options.device, allow_absent=allow_absent)
+    elif options.prior and CASCADE in known.exports:
+        warn("the cascade is left out: its small model has other priors; make it again with --cascade")
+        known = without_cascade(known)
     detector = Detector(
         known,
-        device=options.device,
+        device="cpu" if CASCADE in known.exports else options.device,
         precision="fp32",
         allow_absent=allow_absent,
         novelty=known.novelty_is_usable,  # for the drift reference
     )
-    flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=detector.schema)
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     tell(fit.opened)
     artifact = fit_alert_budget(detector, flows, budget, fit)
     tell(fit.scored)
     save_artifact(artifact, out, card=model_card(artifact))
-    if options.prior or not copy_exports(detector.artifact, out):
+    copied = [] if options.prior else copy_exports(detector.artifact, out)
+    if not {*copied} - {CASCADE}:
         from wirebert.inference.export import add_default_export
 
         if (reason := add_default_export(out)) is not None:

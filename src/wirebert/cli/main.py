@@ -174,6 +174,8 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
 def _run(options: argparse.Namespace) -> int:
     if getattr(options, "model", None) is not None:
         options.model = model_folder(options.model, getattr(options, "data", None), options.command)
+    if getattr(options, "cascade", None) is not None:
+        options.cascade = model_folder(options.cascade)
     if getattr(options, "init_from", None) is not None:
         options.init_from = model_folder(options.init_from)
     return run_command(options)

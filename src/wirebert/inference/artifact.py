@@ -6,6 +6,7 @@
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
 | `novelty.safetensors` | training flows as points, if the model has a novelty reference |
+| `model*.onnx` | exports: the same model for ONNX Runtime, and the small model of a cascade |
 | `drift.safetensors` | distributions of features and scores, to notice drift, if there were enough flows |
 | `README.md` | the model card, free to edit |
 
@@ -42,7 +43,7 @@ from wirebert.files import (
     read_json_file,
     write_atomic,
 )
-from wirebert.inference.engines import ENGINES
+from wirebert.inference.engines import CASCADE, ENGINES
 from wirebert.inference.sealing import (
     as_json,
     check_content,
@@ -215,9 +216,11 @@ def load_artifact(folder: Path) -> Artifact:
 
 
 def _name_of(manifest: Mapping[str, Any]) -> str:
-    """The sha256 of the manifest without exports, which give the same verdicts."""
-    files = {name: about for name, about in manifest["files"].items() if name not in _EXPORT_FILES}
-    return seal_of({**manifest, "files": files, "exports": {}})
+    """The sha256 of the manifest without exports, which give the same verdicts unless they are a cascade."""
+    exports = {name: about for name, about in manifest.get("exports", {}).items() if name == CASCADE}
+    same = _EXPORT_FILES - {about["file"] for about in exports.values()}
+    files = {name: about for name, about in manifest["files"].items() if name not in same}
+    return seal_of({**manifest, "files": files, "exports": exports})
 
 
 _UNREADABLE = (

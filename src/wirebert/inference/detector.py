@@ -23,6 +23,7 @@ from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.attribution import Attributions, explain
 from wirebert.inference.backends import Backend, EngineOptions, open_backend
+from wirebert.inference.cascade import CascadeBackend
 from wirebert.inference.coverage import count_marked, feature_coverage, marked_tokens
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
@@ -227,6 +228,11 @@ class Detector:
         return (0, 0) if self._cache is None else (self._cache.num_found, self._cache.num_sought)
 
     @property
+    def routed_counts(self) -> tuple[int, int] | None:
+        """Rows that a cascade gave to its big model, and rows that it computed; None without a cascade."""
+        return self._backend.counts if isinstance(self._backend, CascadeBackend) else None
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights of the model, from its architecture alone."""
         return self.artifact.architecture.num_parameters
@@ -293,11 +299,11 @@ class Detector:
         distinct = distinct_rows(block, row_hashes(block))
         pairs = distinct.numbers * len(self.classes) + class_ids
         _, rows, numbers = np.unique(pairs, return_index=True, return_inverse=True)
-        unique = explain(self._computed, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
+        unique = explain(self.logits, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
         return Attributions(unique.contributions[numbers], unique.tokens[numbers], class_ids)
 
-    def _computed(self, block: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of each row without the cache; equal rows are computed once."""
+    def logits(self, block: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
+        """Class logits of each encoded row without the cache; equal rows are computed once."""
         distinct = distinct_rows(block, row_hashes(block))
         return self._backend.logits(take_rows(block, distinct.rows))[distinct.numbers]
 

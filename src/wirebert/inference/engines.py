@@ -36,14 +36,24 @@ class Engine:
     export_command: str = ""
     """The command that writes the export."""
     bounds: Bounds | None = None
-    """Parity with PyTorch that its export must reach; None: the scores are PyTorch's own."""
+    """Parity with PyTorch that its export must reach; None: the scores are PyTorch's own, or of a cascade."""
     devices: tuple[str, ...] = ("cpu",)
     """Kinds of devices that it computes on."""
 
 
+CASCADE: Final = "cascade"
+"""The engine whose scores are not those of the weights alone: it has a second model."""
+
 ENGINES: Final[dict[str, Engine]] = {
     engine.name: engine
     for engine in (
+        Engine(
+            name=CASCADE,
+            title="Cascade of two models in ONNX Runtime",
+            backend="wirebert.inference.cascade:CascadeBackend",
+            file="model-small.onnx",
+            export_command="wirebert calibrate MODEL LOGS --alerts-per-day N --cascade SMALL",
+        ),
         Engine(
             name="onnx-int8",
             title="ONNX Runtime, 8 bit",
