@@ -1,41 +1,48 @@
 """Is a cascade of a small and a big model as good as the big one, and how fast is it?
 
     python benchmarks/cascade.py judge FOLDER [--valid] [--out result.json]
-    python benchmarks/cascade.py speed [--share 0.14] [--rows N] [--out result.json]
+    python benchmarks/cascade.py speed [--share 0.1 0.33] [--rows N] [--repeats 3] [--out result.json]
 
 `judge` reads the predictions of runs with equal rows and seeds, `FOLDER/NAME-base-SEED` and `FOLDER/NAME-mini-SEED`, each with
 `valid.parquet` and `test.parquet`. The margin comes from the validation rows, without their labels; then the test rows are read.
 Every row counts, equal ones too. Told are the means over seeds of macro-F1 and of TPR at 1 % FPR, and 95 % intervals of the paired
-differences: rows are resampled, the same for all models and seeds, and attack names where the data has them. `--valid` reads no
+differences: rows are resampled, the same for all models, attack names where the data has them, and seeds. `--valid` reads no
 test file and tells the share of rows for the big model.
 
 `speed`: from the test file of NSL-KDD (generated traffic where there is none) to a CSV of verdicts, in one run: `mini`, `base` in
-8 bits, and the cascade of the two. The weights are random, as time does not depend on what they say; the margin is the one that
-gives the share of rows to the big model. Without the cache, with equal rows scored once and with each scored.
+8 bits, and the cascade of the two. `mini` is trained for one epoch; the weights of `base` are random, as time does not depend on
+what they say. The margin is the one that gives a share of rows to `base`. Without the cache, with equal rows scored once and with
+each scored.
 """
 
 import argparse
+import itertools
+import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import score as scoring
-from harness import traffic, write_figures
+from harness import matrix_gflops, traffic, write_figures
 from pyarrow import parquet
 
+from wirebert.config import resolve_run
 from wirebert.data.flows import open_flows
 from wirebert.decision.cascade_margin import CascadeMargin, choose_margin, class_gaps
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.evaluation.predictions_file import as_labelled_rows, read_predictions, read_probabilities
 from wirebert.inference import detector as scorer
-from wirebert.inference.artifact import load_artifact
+from wirebert.inference.artifact import load_artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.engines import CASCADE
 from wirebert.inference.score_cache import DistinctRows
 from wirebert.metrics.registry import TPR_AT_1PCT_FPR
-from wirebert.metrics.significance import paired_metrics, resample, seed_interval
+from wirebert.metrics.significance import LabelledRows, paired_metrics, resample, seed_interval
+from wirebert.model.checkpoints import build, numpy_state
+from wirebert.model.initialization import TokenLayout
 
 METRICS = ("macro_f1", TPR_AT_1PCT_FPR)
 KINDS = ("base", "mini", "cascade")
@@ -59,47 +66,54 @@ def chosen_margins(folder: Path, name: str, seeds: Sequence[str]) -> list[Cascad
     ]
 
 
+def read_seed(
+    folder: Path, name: str, seed: str, margin: float
+) -> tuple[LabelledRows, np.ndarray, np.ndarray, str]:
+    """Labels, log-probabilities and log-odds of an attack of `KINDS` on the test rows of one seed, and their fingerprint."""
+    path = folder / f"{name}-base-{seed}" / "test.parquet"
+    rows, classes = read_predictions(path), classes_of(path)
+    benign = next(name for name in classes if name.lower() in ("normal", "benign"))
+    labelled = as_labelled_rows(rows, [*classes, *sorted(set(rows.true) - set(classes))], benign)
+    small, big = (logs(folder / f"{name}-{size}-{seed}", "test") for size in ("mini", "base"))
+    values = np.stack([big, small, np.where((class_gaps(small) < margin)[:, None], big, small)])
+    # They order flows as attack scores do, without their ties near 1.
+    attack = np.logaddexp.reduce(np.delete(values, classes.index(benign), axis=2), axis=2)
+    return labelled, values, attack - values[:, :, classes.index(benign)], rows.fingerprint
+
+
 def judge(
     folder: Path, name: str, seeds: Sequence[str], margins: Sequence[CascadeMargin]
 ) -> dict[str, list[float]]:
-    """The cascade beside both models on the test rows of one data set."""
-    path = folder / f"{name}-base-{seeds[0]}" / "test.parquet"
-    rows, classes = read_predictions(path), classes_of(path)
-    names = [*classes, *sorted(set(rows.true) - set(classes))]
-    benign = next(name for name in classes if name.lower() in ("normal", "benign"))
-    labelled = as_labelled_rows(rows, names, benign)
-    scores: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-    shares: list[float] = []
+    """The cascade beside both models on the test rows of one data set; values are of each seed, then their mean."""
+    result: dict[str, list[float]] = {"margin": [one.margin for one in margins], "share": []}
+    points: dict[str, list[np.ndarray]] = {key: [] for key in METRICS}
+    drawn: dict[tuple[str, str], list[np.ndarray]] = {}
+    fingerprints: list[str] = []
     for seed, chosen in zip(seeds, margins, strict=True):
-        small, big = (logs(folder / f"{name}-{size}-{seed}", "test") for size in ("mini", "base"))
-        is_routed = class_gaps(small) < chosen.margin
-        shares.append(float(is_routed.mean()))
-        for kind, values in zip(KINDS, (big, small, np.where(is_routed[:, None], big, small)), strict=True):
-            scores[kind].append(values)
-    values = np.stack([one for kind in KINDS for one in scores[kind]])
-    predicted = values.argmax(axis=2)
-    # log-odds of an attack order rows as the attack score does, without its ties near 1
-    attack = np.logaddexp.reduce(np.delete(values, classes.index(benign), axis=2), axis=2)
-    attack -= values[:, :, classes.index(benign)]
-
-    def by_kind(found: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(KINDS, found.reshape(len(KINDS), len(seeds), -1), strict=True))
-
-    points = {key: by_kind(found) for key, found in paired_metrics(labelled, predicted, attack).items()}
-    result: dict[str, list[float]] = {"share": shares, "margin": [one.margin for one in margins]}
-    for by_cluster in (False, True) if labelled.has_clusters else (False,):
-        drawn = resample(labelled, predicted, attack, by_cluster=by_cluster, seed=0)
+        labelled, values, attack, fingerprint = read_seed(folder, name, seed, chosen.margin)
+        result["share"].append(float((class_gaps(values[1]) < chosen.margin).mean()))
+        predicted = values.argmax(axis=2)
+        fingerprints.append(fingerprint)
+        number = fingerprints.index(fingerprint)  # seeds with equal rows share the resamples
+        exact = paired_metrics(labelled, predicted, attack)
         for key in METRICS:
-            samples = {kind: found.mean(axis=0) for kind, found in by_kind(drawn[key]).items()}
-            for other in ("base", "mini"):
-                interval = np.percentile(samples["cascade"] - samples[other], (2.5, 97.5)).tolist()
-                result[f"{key} - {other}, {'attacks' if by_cluster else 'rows'}"] = interval
+            points[key].append(exact[key])
+        for by_cluster in (False, True) if labelled.has_clusters else (False,):
+            resamples = resample(labelled, predicted, attack, by_cluster=by_cluster, seed=number)
+            for key in METRICS:
+                drawn.setdefault((key, "attacks" if by_cluster else "rows"), []).append(resamples[key])
     for key in METRICS:
-        point = {kind: found[:, 0] for kind, found in points[key].items()}
-        for kind in KINDS:
-            result[f"{key} {kind}"] = [*point[kind].tolist(), float(point[kind].mean())]
-        for other in ("base", "mini"):
-            result[f"{key} - {other}, seeds"] = list(seed_interval(point["cascade"] - point[other]))
+        by_seed = np.stack(points[key])
+        for kind, found in zip(KINDS, by_seed.T, strict=True):
+            result[f"{key}, {kind}"] = [*found.tolist(), float(found.mean())]
+        for other, found in zip(KINDS[:2], by_seed.T, strict=False):
+            difference = by_seed[:, 2] - found
+            result[f"{key}, cascade - {other}"] = [float(difference.mean())]
+            result[f"{key}, cascade - {other}, seeds"] = list(seed_interval(difference))
+    for (key, unit), found in drawn.items():
+        means = np.mean(found, axis=0)
+        for other, mean in zip(KINDS[:2], means, strict=False):
+            result[f"{key}, cascade - {other}, {unit}"] = np.percentile(means[2] - mean, (2.5, 97.5)).tolist()
     return result
 
 
@@ -126,45 +140,57 @@ def without_distinct(block: JaggedRows, hashes: np.ndarray) -> DistinctRows:  # 
     return DistinctRows(np.arange(len(block)), np.arange(len(block)))
 
 
-def detectors(folder: Path, train: Path, test: Path, share: float) -> Iterator[tuple[str, Detector]]:
+def detectors(
+    folder: Path, train: Path, test: Path, shares: Sequence[float]
+) -> Iterator[tuple[str, Detector]]:
     """What is timed."""
-    models = {size: scoring.random_model(train, folder, size) for size in ("mini", "base")}
-    for model in models.values():
-        scoring.add_exports(model, train, is_trained=False)
-    small, big = (load_artifact(models[size]) for size in ("mini", "base"))
+    trained, random = scoring.train_model(train, folder, "mini"), folder / "base"
+    known = load_artifact(trained)
+    shape = resolve_run(overrides=["model.size=base"]).model
+    model = build(shape, TokenLayout.of(known.tokenizer), classes=known.classes.classes, seed=1)
+    weights = {**numpy_state(model)}
+    save_artifact(replace(known, architecture=model.architecture, weights=weights), random, card="")
+    scoring.add_exports(random, train, is_trained=False)
+    small, big = load_artifact(trained), load_artifact(random)
     mini = Detector(small, backend="onnx", cache_mb=0)
     flows = open_flows(test, schema=mini.schema)
     gaps = np.concatenate([class_gaps(mini.logits(mini.encode(table))) for table in flows.blocks()])
     export = small.exports["onnx"]
-    export = replace(export, about={**export.about, "margin": float(np.quantile(gaps, share))})
     yield "mini", mini
     yield "base, 8 bits", Detector(big, backend="onnx-int8", cache_mb=0)
-    cascade = replace(big, exports={**big.exports, CASCADE: export})
-    yield "cascade", Detector(cascade, backend=CASCADE, cache_mb=0)
+    for share in shares:
+        export = replace(export, about={**export.about, "margin": float(np.quantile(gaps, share))})
+        cascade = replace(big, exports={**big.exports, CASCADE: export})
+        yield f"cascade {share}", Detector(cascade, backend=CASCADE, cache_mb=0)
 
 
 def speed(options: argparse.Namespace) -> dict[str, object]:
-    """Flows a second, from file to verdicts."""
-    found: dict[str, object] = {}
+    """Flows a second, from file to verdicts: medians of all ways in turns."""
+    rates: dict[str, list[tuple[float, float, float]]] = {}
     shared = scorer.distinct_rows
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         train, test = traffic(folder, scoring.GENERATED_ROWS)
         test = scoring.first_rows(test, options.rows, folder)
-        for name, detector in detectors(folder, train, test, options.share):
+        timed = dict(detectors(folder, train, test, options.share))
+        print(f"matrix product {matrix_gflops():.0f} GFLOP/s, load {os.getloadavg()[0]:.1f}", flush=True)
+        turns = itertools.product(range(options.repeats), timed.items(), (True, False))
+        for _, (name, detector), shares_rows in turns:
+            scorer.distinct_rows = shared if shares_rows else without_distinct
             flows = open_flows(test, schema=detector.schema)
+            before, cpu = detector.routed_counts or (0, 0), time.process_time()
+            seconds = scoring.seconds(scoring.write_verdicts, detector, flows, folder / "verdicts.csv")
+            cpu, after = time.process_time() - cpu, detector.routed_counts or (0, 1)
             num_flows = sum(table.num_rows for table in flows.blocks())
-            for way, distinct in (("equal rows once", shared), ("each row", without_distinct)):
-                scorer.distinct_rows = distinct
-                before = detector.routed_counts or (0, 0)
-                seconds = scoring.seconds(scoring.write_verdicts, detector, flows, folder / "verdicts.csv")
-                after = detector.routed_counts or (0, 1)
-                share = (after[0] - before[0]) / max(1, after[1] - before[1])
-                found[f"{name}, {way}"] = {"flows_per_s": num_flows / seconds, "share": share}
-                print(
-                    f"{name:12} {way:16} {num_flows / seconds:9,.0f} flows/s, {share:.1%} by base", flush=True
-                )
+            share = (after[0] - before[0]) / max(1, after[1] - before[1])
+            way = f"{name}, {'equal rows once' if shares_rows else 'each row'}"
+            rates.setdefault(way, []).append((num_flows / seconds, num_flows / cpu, share))
+        print(f"matrix product {matrix_gflops():.0f} GFLOP/s, load {os.getloadavg()[0]:.1f}")
     scorer.distinct_rows = shared
+    found: dict[str, object] = {"rates": rates}
+    for way, values in rates.items():
+        wall, cpu, share = np.median(values, axis=0).tolist()
+        print(f"{way:32} {wall:8,.0f} flows/s, {cpu:8,.0f} a second of CPU, {share:.1%} by base")
     return found
 
 
@@ -176,8 +202,9 @@ def main() -> None:
     judging.add_argument("--valid", action="store_true", help="validation rows alone")
     judging.set_defaults(run=judge_all)
     timing = ways.add_parser("speed")
-    timing.add_argument("--share", type=float, default=0.14)
+    timing.add_argument("--share", type=float, nargs="+", default=[0.1, 0.33])
     timing.add_argument("--rows", type=int)
+    timing.add_argument("--repeats", type=int, default=3)
     timing.set_defaults(run=speed)
     for way in (judging, timing):
         way.add_argument("--out", type=Path)

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -141,6 +142,51 @@ def test_calibrating_writes_a_model_that_keeps_to_the_allowance(
     capfd.readouterr()
     assert main(["calibrate", model, logs, "--alerts-per-day", "5", "--out", str(out)]) == 2
     assert f"--out {out}: this folder exists" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_cascade_answers_by_two_models_wherever_flows_are_scored(
+    trained: Path, traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, out, logs = tmp_path / "small", tmp_path / "both", str(traffic / "test.csv")
+    smaller = ["--set", "model.dim=16", "--set", "model.hidden_dim=16", "--set", "evaluation.baseline=false"]
+    assert main(["train", str(traffic / "train.csv"), "--out", str(run), *tiny, *smaller]) == 0
+    budget = ["--alerts-per-10000", "500", "--out", str(out)]
+    calibrate = ["calibrate", str(trained), logs, *budget]
+    assert main([*calibrate, "--cascade", str(run), "--prior", "estimate"]) == 2
+    assert "--prior and --cascade are for two calls" in capfd.readouterr().err
+    assert main(["calibrate", str(run), logs, *budget, "--cascade", str(trained)]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(
+        "wirebert: --cascade tiny: expected a smaller model for the same flows, found one of"
+    )
+    assert error.count("\n") == 1
+    assert main([*calibrate, "--cascade", str(run)]) == 0
+    note = next(
+        line for line in capfd.readouterr().out.splitlines() if line.startswith("cascade: a model of")
+    )
+    assert note in (out / "README.md").read_text()
+    assert {"model.onnx", "model-small.onnx"} <= {path.name for path in out.iterdir()}
+    threshold = json.loads((out / "wirebert.json").read_text())["operating_point"]["alert_budget"][
+        "threshold"
+    ]
+    path = tmp_path / "v.parquet"
+    assert main(["predict", str(out), logs, "--out", str(path)]) == 0
+    told = capfd.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        rf"300 flows by cascade on cpu, \d+\.\d% of \d+ distinct rows by the big model: {path}", told
+    )
+    assert sum(score >= threshold for score in parquet.read_table(path)["attack_score"].to_pylist()) <= 15
+    assert main(["evaluate", str(out), logs]) == 0
+    assert "300 flows by cascade on cpu" in capfd.readouterr().out
+    # Calibrated again it is still a cascade; under another prior the small model would be wrong.
+    again = ["calibrate", str(out), logs, "--alerts-per-10000", "900"]
+    assert main([*again, "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "model-small.onnx").exists()
+    capfd.readouterr()
+    assert main([*again, "--prior", "estimate", "--out", str(tmp_path / "prior")]) == 0
+    assert "the cascade is left out" in capfd.readouterr().err
+    assert not (tmp_path / "prior" / "model-small.onnx").exists()
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_auto_says_why_it_does_not_use_an_export(toy: Path):
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("tensorflow", "cpu", "--backend must be auto or one of onnx-int8, onnx, torch"),
+        ("tensorflow", "cpu", "--backend must be auto or one of cascade, onnx-int8, onnx, torch"),
         ("auto", "tpu", "no inference engine can use --device tpu"),
         ("torch", "tpu", "--backend torch computes on cpu, cuda, got --device tpu"),
     ],

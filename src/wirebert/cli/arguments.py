@@ -248,8 +248,8 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=("auto", *ENGINES),
         default="auto",
-        help="inference engine; auto picks the fastest export whose scores match PyTorch on this machine "
-        "(default: %(default)s)",
+        help="inference engine; auto picks the cascade if the model has one, else the fastest export whose "
+        "scores match PyTorch on this machine (default: %(default)s)",
     )
 
 

@@ -8,9 +8,9 @@ from wirebert.metrics.confusion import macro_f1
 from wirebert.shapes import Float, Float64
 
 LEAST_AGREEMENT: Final = 0.998
-"""Macro-F1 that the cascade must reach, the classes of the big model taken as true: a mean over classes, since
-traffic that is nearly all benign agrees anyway. Other flows agree less than those that the margin is chosen on,
-so it is closer to 1 than the loss of macro-F1 that is accepted (0.003)."""
+"""Macro-F1 that the cascade must reach, the classes of the big model taken as true: a mean over classes, as
+traffic that is nearly all benign agrees anyway. Other traffic agrees less than that of the choice, so it is
+closer to 1 than the loss of macro-F1 that is accepted (0.003)."""
 LEAST_SHARE: Final = 0.1
 """Fraction of the flows that the big model answers at least. Two models that agree on traffic like that of
 training need not agree on other traffic; the small one is less sure there, so more flows fall below this
@@ -61,8 +61,7 @@ def choose_margin(
     low, high = 0, len(margins) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if agreement(float(margins[middle])) >= LEAST_AGREEMENT else (middle + 1, high)
-        )
+        is_enough = agreement(float(margins[middle])) >= LEAST_AGREEMENT
+        low, high = (low, middle) if is_enough else (middle + 1, high)
     margin = max(float(margins[low]), float(np.quantile(gaps, LEAST_SHARE)))
     return CascadeMargin(margin, float((gaps < margin).mean()), agreement(margin))

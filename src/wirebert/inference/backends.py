@@ -53,7 +53,7 @@ class EngineOptions:
 
 
 def open_backend(name: str, artifact: Artifact, options: EngineOptions) -> Backend:
-    """The backend of this name, or for `auto` the fastest export whose scores match PyTorch on this machine.
+    """The backend of this name, or for `auto` the cascade, or the fastest export that matches PyTorch here.
 
     Raises:
         ArtifactError: the export is damaged, or gives other scores on this machine.

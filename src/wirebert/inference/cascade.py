@@ -59,8 +59,8 @@ class CascadeBackend:
         """Class logits of every flow, in order: those of one model or of the other."""
         logits = self._small.logits(flows)
         gaps = class_gaps(logits)
-        for row in np.flatnonzero(np.abs(gaps - self._margin) < NEAR_MARGIN):
-            gaps[row] = class_gaps(self._small.logits(take_rows(flows, row[None])))[0]
+        for row in np.flatnonzero(np.abs(gaps - self._margin) < NEAR_MARGIN).tolist():
+            gaps[row] = class_gaps(self._small.logits(take_rows(flows, np.array([row]))))[0]
         routed = np.flatnonzero(gaps < self._margin)
         if len(routed):
             logits[routed] = self._big.logits(take_rows(flows, routed))

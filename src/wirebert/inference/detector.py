@@ -96,8 +96,8 @@ class Detector:
     """Scores typed tables (`wirebert.data.schema.conversion`) with a saved model. Threads may share one.
 
     Args:
-        backend: inference engine. "auto" is the fastest export whose scores match PyTorch on this machine,
-            and PyTorch on a GPU or where there is none.
+        backend: inference engine. "auto" is the cascade if there is one, else the fastest export whose scores
+            match PyTorch on this machine, and PyTorch on a GPU or where there is none.
         precision: numeric precision of PyTorch. "auto" is fp16 on a GPU, if it agrees with fp32 on this
             model, else fp32; bf16 is faster on processors that have it (AMX, AVX512-BF16).
         threads: CPU threads; None: all. For PyTorch it is a setting of the whole process.

@@ -78,4 +78,5 @@ ENGINES: Final[dict[str, Engine]] = {
         ),
     )
 }
-"""By name. `auto` takes the first that can be opened: fastest first on a processor (benchmarks/score.py)."""
+"""By name. `auto` takes the first that can be opened: a cascade, then fastest first on a processor
+(benchmarks/score.py)."""

@@ -20,7 +20,8 @@ def with_cascade(
 ) -> Artifact:
     """The big model with the small one in front of it, as an export of the artifact.
 
-    The margin is chosen on the flows (`choose_margin`). Thresholds at false positive rates are dropped: they were fitted on scores of the big model.
+    The margin is chosen on the flows (`choose_margin`). Thresholds at false positive rates are dropped: they
+    were fitted on scores of the big model.
 
     Raises:
         ConfigError: the two do not read the same tokens or have other classes, or the small one is not
@@ -68,7 +69,8 @@ def _check_fit(big: Artifact, small: Artifact) -> None:
     if seal_of(big.tokenizer.to_dict()) != seal_of(small.tokenizer.to_dict()):
         found = "one that reads other tokens; train both on the same rows, with the same seed and settings"
     elif big.classes.classes != small.classes.classes or big.classes.benign != small.classes.benign:
-        found = f"one with the classes {', '.join(small.classes.classes)}; train both on the same rows"
+        names = ", ".join(small.classes.classes)
+        found = f"one of the classes {names} (benign: {small.classes.benign}); train both on the same rows"
     elif small.architecture.num_parameters >= big.architecture.num_parameters:
         found = f"one of {small.architecture.num_parameters:,} weights; exchange the two"
     elif "onnx" not in small.exports or not small.exports["onnx"].is_current:
