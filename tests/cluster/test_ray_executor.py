@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,17 @@ import pytest
 from tests.cluster.test_context import SCHEMA, random_log, written
 
 from wirebert.cli.main import main
-from wirebert.cluster import staging
+from wirebert.cluster import executors, staging
 from wirebert.cluster.executors import Executor, InProcess, Job, Pool
 from wirebert.cluster.plan import plan_shards
 from wirebert.cluster.profile import profile_by_shards
 from wirebert.cluster.ray_executor import RayCluster, import_ray
 from wirebert.config import resolve_run
 from wirebert.data.checks.profile import profile_table
-from wirebert.data.flows import open_flows
+from wirebert.data.flows import DataConfig, open_flows
+from wirebert.inference.artifact import load_artifact
 from wirebert.run_folder import RunFolder
+from wirebert.serialization import to_builtins
 from wirebert.workflows.inspect import inspect_data
 from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
 
@@ -239,6 +241,114 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
     told = capfd.readouterr()
     assert told.err.count("a worker died") >= 5  # workers that die together are told once
     assert not told.out
+
+
+class WithNode:
+    """A job whose results tell on which node they were made; slow, so that all nodes have a part of it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def load(self) -> Callable[[Any], tuple[str, Any]]:
+        work, node = self.job.load(), import_ray().get_runtime_context().get_node_id()
+
+        def slow(item: Any) -> tuple[str, Any]:
+            time.sleep(0.3)
+            return node, work(item)
+
+        return slow
+
+
+class EndNode:
+    """Ends a node of two workers as soon as it has a result of a job."""
+
+    def __init__(self, cluster: Any, job: str) -> None:
+        self.cluster, self.executor, self.job, self.is_over = cluster, RayCluster(cluster.address), job, False
+        self.node = cluster.add_node(num_cpus=2, memory=2 << 30, object_store_memory=100 << 20)
+        cluster.wait_for_nodes()
+
+    def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
+        if self.is_over or type(getattr(job, "job", job)).__name__ != self.job:
+            yield from self.executor.run(job, items)
+            return
+        for node, result in self.executor.run(WithNode(job), items):
+            if node == self.node.node_id and not self.is_over:
+                self.cluster.remove_node(self.node, allow_graceful=False)
+                self.is_over = True
+            yield result
+
+    def close(self) -> None: ...
+
+
+def inspected(executor: Executor, traffic: Path, _folder: Path, _model: Path) -> object:
+    """What `inspect --json` prints."""
+    config = DataConfig(max_invalid_fraction=0.5)
+    return inspect_data(str(traffic), config, (), partial(profile_by_shards, executor=executor)).to_json()
+
+
+def encoded(executor: Executor, traffic: Path, folder: Path, _model: Path) -> object:
+    """The files of tokenizer and encoded flows."""
+    given: dict[str, object] = {"train": str(traffic), "data": {"max_invalid_fraction": 0.5}}
+    run, made = resolve_run(None, [], given), RunFolder(folder)
+    data, cache = prepare(run, write_typed_rows(run, made, executor)), made.encoded
+    encode(data.train, data, fit_tokenizer(run, data, cache, executor), cache, (), executor)
+    files = [*cache.glob("*.tokenizer.json"), *cache.glob("*/*.bin"), *cache.glob("*/store.json")]
+    return {str(path.relative_to(cache)): path.read_bytes() for path in files}
+
+
+def scored_with_labels(executor: Executor, traffic: Path, folder: Path, model: Path) -> object:
+    """Metrics and predictions of `evaluate`."""
+    from tests.workflows.test_evaluate_shards import evaluated
+
+    flows = open_flows(traffic, DataConfig(max_invalid_fraction=0.5), schema=load_artifact(model).schema)
+    report = evaluated(model, flows, folder / "out", executor)
+    return to_builtins(report.splits), RunFolder(folder / "out").predictions(flows.name).read_bytes()
+
+
+def with_context(executor: Executor, _traffic: Path, folder: Path, _model: Path) -> object:
+    """Columns of a log with context."""
+    flows = open_flows(written(folder / "log", random_log(4, 600), [120], 40), schema=SCHEMA)
+    found = profile_by_shards(flows, executor)
+    return found.columns, found.feature_hashes.tobytes()
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("job", "do"),
+    [
+        ("ProfileShards", inspected),
+        ("CountValues", encoded),
+        ("EncodePieces", encoded),
+        ("DetectorJob", scored_with_labels),
+        ("ReadEndpoints", with_context),
+    ],
+)
+def test_a_node_that_dies_is_told_in_one_sentence_and_the_others_go_on(
+    job: str,
+    do: Callable[[Executor, Path, Path, Path], object],
+    two_nodes: Any,
+    model: Path,
+    traffic_files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(executors, "MAX_LOSSES", 0)  # its workers are no losses
+    if job == "ReadEndpoints":
+        monkeypatch.setattr(staging, "plan_shards", partial(plan_shards, shard_rows=30))
+    ending, found = EndNode(two_nodes, job), list[object]()
+    for name, executor in (("alone", InProcess()), ("dying", ending)):
+        (tmp_path / name).mkdir()
+        found.append(do(executor, traffic_files["csv"], tmp_path / name, model))
+    assert ending.is_over
+    while any(node["Alive"] and node["NodeID"] == ending.node.node_id for node in import_ray().nodes()):
+        time.sleep(0.2)  # else the next test would see it die
+    assert found[0] == found[1]
+    told = capfd.readouterr().err
+    assert told.count(" nodes died; their shards are done again elsewhere") == 1, told
+    assert "a worker" not in told.replace("MB a worker", "")
 
 
 @pytest.mark.soak

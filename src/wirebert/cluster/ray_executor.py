@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, final
 
@@ -29,6 +29,8 @@ class RayCluster:
     worker_bytes: int = WORKER_BYTES
     is_fresh: bool = False
     """Whether each item has a process of its own."""
+    dead_nodes: set[str] = field(default_factory=set, compare=False)
+    """Ids of nodes that died in jobs before: Ray itself learns it later."""
 
     def run(
         self, job: Job, items: Sequence[Any], *, is_due: Callable[[Any], bool] = lambda _: True
@@ -92,10 +94,10 @@ class RayCluster:
     def _run(self, ray: Any, job: Job, items: Sequence[Any], is_due: Callable[[Any], bool]) -> Iterator[Any]:
         worker = ray.remote(_Worker).options(num_cpus=1, memory=self.worker_bytes)
         shared = ray.put(job)
-        waiting, losses = list(reversed(items)), Losses()
-        num_nodes = _num_alive(ray)
+        waiting, losses, nodes = list(reversed(items)), Losses(), _Nodes(ray, self.dead_nodes)
         actors = [worker.remote(shared) for _ in range(min(self.room(ray), len(items)))]
-        starting = {actor.is_ready.remote(): actor for actor in actors}
+        starting = {actor.node.remote(): actor for actor in actors}
+        homes: dict[Any, str] = {}
         idle: list[Any] = []
         busy: dict[Any, tuple[Any, Any]] = {}
         while waiting or busy:
@@ -106,9 +108,7 @@ class RayCluster:
             if not busy and not waiting:
                 return
             done, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_LOOK_S)
-            if (alive := _num_alive(ray)) < num_nodes:
-                warn(f"{num_nodes - alive} of {num_nodes} nodes died; their shards are done again elsewhere")
-            num_nodes = alive
+            nodes.look()
             if not done:
                 continue
             actor, item = busy.pop(done[0], None) or (starting.pop(done[0]), None)
@@ -116,18 +116,25 @@ class RayCluster:
                 result = ray.get(done[0])
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
-            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+            except (
+                ray.exceptions.RayActorError,
+                ray.exceptions.OutOfMemoryError,
+                ray.exceptions.ObjectLostError,  # a result that lay on a node that died
+            ) as error:
                 waiting += [] if item is None else [item]
-                losses.add_shards(len(waiting) + len(busy), _dead(ray, error))
+                if not nodes.has_died(homes.get(actor)):
+                    losses.add_shards(len(waiting) + len(busy), _dead(ray, error))
                 actor = worker.remote(
                     shared
                 )  # it gets work when it has started, for which there may be no room
-                starting[actor.is_ready.remote()] = actor
+                starting[actor.node.remote()] = actor
                 continue
+            if item is None:
+                homes[actor] = result
             if item is not None and self.is_fresh:
                 ray.kill(actor)
                 actor = worker.remote(shared)
-                starting[actor.is_ready.remote()] = actor
+                starting[actor.node.remote()] = actor
             else:
                 idle.append(actor)
             if item is not None:
@@ -151,6 +158,32 @@ class RayCluster:
 
 
 @final
+class _Nodes:
+    """The nodes of a cluster; each that dies is told once, not for each of its workers."""
+
+    def __init__(self, ray: Any, dead: set[str]) -> None:
+        self._ray, self._dead = ray, dead
+        dead.update(node["NodeID"] for node in ray.nodes() if not node["Alive"])
+        self._num_dead = len(dead)
+
+    def look(self, suspect: str | None = None) -> None:
+        """Tell which nodes have died; of a suspect Ray itself may not know yet."""
+        nodes = {node["NodeID"]: node for node in self._ray.nodes()}
+        dead = {name for name, node in nodes.items() if not node["Alive"]}
+        if suspect in nodes.keys() - dead - self._dead and not _answers(nodes[suspect]):
+            dead.add(suspect)
+        if died := dead - self._dead:
+            num_nodes = len(nodes) - self._num_dead
+            warn(f"{len(died)} of {num_nodes} nodes died; their shards are done again elsewhere")
+        self._dead |= died
+
+    def has_died(self, node: str | None) -> bool:
+        """Whether a node, on which a worker has died, has died itself."""
+        self.look(node)
+        return node in self._dead
+
+
+@final
 class _Worker:
     """An actor: a job, loaded once."""
 
@@ -158,9 +191,9 @@ class _Worker:
         self._work = None
         self._job = job
 
-    def is_ready(self) -> bool:
-        """True: it has started."""
-        return True
+    def node(self) -> str:
+        """The id of its node, when it has started."""
+        return import_ray().get_runtime_context().get_node_id()
 
     def work(self, item: Any) -> Any:
         """The result of an item."""
@@ -186,12 +219,16 @@ def import_ray() -> Any:
         ) from error
 
 
+def _answers(node: dict[str, Any]) -> bool:
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _LOOK_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def _print_nothing(*_: object, **__: object) -> None:
     pass
-
-
-def _num_alive(ray: Any) -> int:
-    return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
 def _dead(ray: Any, error: Exception) -> str:
