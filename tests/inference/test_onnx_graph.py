@@ -87,6 +87,16 @@ def eight_bit(artifact: Artifact, table: pa.Table) -> bytes:
     return model_bytes(artifact.architecture, weights_of(artifact), ranges=ranges_on(artifact, table))
 
 
+def test_two_products_of_eight_bits_have_room_in_sixteen(eight_bit: bytes) -> None:
+    graph = onnx.load_model_from_string(eight_bit).graph
+    kinds = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    steps = [each for each in kinds.values() if each.dtype == np.int8]
+    assert len(steps) == 9
+    most = max(int(np.abs(each.astype(int)).max()) for each in steps)
+    assert most == 64
+    assert 2 * 255 * most < 2**15
+
+
 def test_eight_bit_products_are_near_the_model(
     artifact: Artifact, make_artifact: Tiny, schema: FlowSchema, table: pa.Table, eight_bit: bytes
 ):

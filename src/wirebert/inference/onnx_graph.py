@@ -27,6 +27,10 @@ from wirebert.shapes import Float32
 FOLDED_TOKENS: Final = 4_096
 """Largest vocabulary whose first query, key and value are stored per token."""
 
+WEIGHT_STEPS: Final = 64
+"""Most steps of an 8-bit weight. Processors without 8-bit dot products (AVX2 without VNNI) add two products
+in 16 bits, where 2 * 255 * 64 has room, and the sum of 127 steps is cut off without a word."""
+
 _CONTRIB: Final = "com.microsoft"
 _OPSET, _IR_VERSION = 17, 8
 _NORM_EPS: Final = 1e-12
@@ -114,8 +118,8 @@ class _Graph:
             if not gelu:
                 return self.add("Add", [product, self.constant(bias)])
         else:
-            scales = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / 127
-            steps = np.clip(np.round(matrix / scales), -127, 127)
+            scales = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / WEIGHT_STEPS
+            steps = np.round(matrix / scales)
             inputs = [
                 operand.tensor,
                 self.constant(steps, np.int8),
