@@ -268,12 +268,11 @@ class FlowTokenizer:
         starts: Int32[np.ndarray, " slots"],
     ) -> None:
         """Write a column's ids into its cells of the matrix."""
-        row = 0
+        row, dtype = 0, cells.dtype
         for part in distinct(column):
-            ids = (encoder.encode(part.values) + starts).astype(self.dtype)
+            ids = (encoder.encode(part.values) + starts).astype(dtype)
             if part.codes is not None:
-                null = (starts + MISSING).astype(self.dtype)
-                ids = np.concatenate([ids, null[None]])[part.codes]
+                ids = np.concatenate([ids, (starts + MISSING).astype(dtype)[None]])[part.codes]
             cells[row : row + part.num_rows] = ids
             row += part.num_rows
 

@@ -109,7 +109,8 @@ def verdict_table(
     columns of the table are in the record too, as the table has them.
     """
     probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
-    present = [c for c in schema.columns if c.name in table.column_names and c.name != _COMMUNITY_ID]
+    own = {*table.column_names} - {_COMMUNITY_ID}
+    present = [column for column in schema.columns if column.name in own]
     located = [c for c in present if c.kind in _LOCATING or c.name in carried]
     names = _names_apart([column.name for column in located], (*_RESERVED, *probabilities))
     values = {

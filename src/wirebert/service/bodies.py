@@ -85,6 +85,7 @@ class BodyReader:
         self._schema, self._limits = schema, limits
         labels = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
         self._names = [column.name for column in schema.columns if column.kind not in labels]
+        self._known = frozenset(schema.names)
         self._features = frozenset(column.name for column in schema.features)
         self._own_features = frozenset(name for name in self._features if not schema.is_context(name))
         """A row of JSON that omits one of them has a missing value, whatever the other rows hold."""
@@ -126,9 +127,10 @@ class BodyReader:
             raise RequestError(400, f"expected JSON, found something else: {error}") from error
         self._limits.require_rows(len(rows))
         found = tuple({name: None for row in rows for name in row})
-        is_log = not lines and is_sensor_log(msgspec.json.Encoder().encode_lines(rows[:_SENSOR_ROWS]))
-        if is_log or match_names(found, self._schema).renamed:
-            return read_log(msgspec.json.Encoder().encode_lines(rows), self._schema, self._limits)
+        if not self._known.issuperset(found):  # else they are the model's own columns
+            is_log = not lines and is_sensor_log(msgspec.json.Encoder().encode_lines(rows[:_SENSOR_ROWS]))
+            if is_log or match_names(found, self._schema).renamed:
+                return read_log(msgspec.json.Encoder().encode_lines(rows), self._schema, self._limits)
         return self._of_rows(rows)
 
     def _of_rows(self, rows: list[dict[str, Value]]) -> RawFlows:

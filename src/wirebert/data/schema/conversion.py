@@ -29,6 +29,7 @@ WITH_COMMA = r"^\s*[+-]?((\d+,?\d*|,\d+)([eE][+-]?\d+)?|(?i:inf|infinity))\s*$"
 """A number that may have a decimal comma."""
 NUMBER_ADDRESS = r"^[1-9][0-9]{7,9}$"
 """An IPv4 address from 1.0.0.0 on, written as one number."""
+_NO_NUMBER = pa.scalar(None, pa.float64())
 TRUTH_VALUES = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
 
 
@@ -219,9 +220,13 @@ def _point(array: pa.Array) -> pa.Array:
 
 
 def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, first_row: int) -> pa.Array:
-    if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+    if column.kind.is_numeric and pa.types.is_integer(array.type):
+        return array.cast(pa.float64(), safe=False)
+    if column.kind.is_numeric and pa.types.is_floating(array.type):
         numbers = array.cast(pa.float64(), safe=False)
-        return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+        if not numbers.null_count and not np.isnan(numbers.to_numpy()).any():  # few rows: faster than Arrow
+            return numbers
+        return pc.if_else(pc.is_nan(numbers), _NO_NUMBER, numbers)
     raw = dictionary_encode(array)
     if pa.types.is_string(raw.dictionary.type):
         _count_padded(raw, column, invalid)
@@ -241,7 +246,7 @@ def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, fir
             _count_invalid(encoded, values, numbers, column.name, invalid, first_row)
         is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False, type=pa.bool_()))
         zero = pa.scalar(0.0, pa.float64())  # a scalar without a type makes Arrow look for packages each time
-        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), zero)  # -0.0 + 0.0 is 0.0
+        values = pc.add(pc.if_else(is_nan, _NO_NUMBER, numbers), zero)  # -0.0 + 0.0 is 0.0
     elif column.kind is ColumnKind.TIME:
         values = _times(encoded, values, column, invalid)
     elif column.kind is ColumnKind.ADDRESS:
