@@ -9,9 +9,10 @@ Every row counts, equal ones too. Told are the means over seeds of macro-F1 and 
 differences: rows are resampled, the same for all models, attack names where the data has them, and seeds. `--valid` reads no
 test file and tells the share of rows for the big model.
 
-`speed`: from the test file of NSL-KDD (generated traffic where there is none) to a CSV of verdicts, in one run: `mini`, `base` in
-8 bits, and the cascade of the two. The weights are random, as time does not depend on what they say. The margin is the one that gives a share of rows to `base`. Without the cache, with equal rows scored once and with
-each scored.
+`speed`: from the test file of NSL-KDD (generated traffic where there is none) to a CSV of verdicts, in one run:
+`mini`, `base` in 8 bits, and the cascade of the two. The weights are random, as time does not depend on what they
+say. The margin is the one that gives a share of rows to `base`. Without the cache, with equal rows scored once and
+with each scored.
 """
 
 import argparse

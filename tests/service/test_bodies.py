@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wirebert.service import bodies
 from wirebert.service.bodies import CSV, JSON, JSON_LINES, TEXT, BodyReader, arrays
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.raw_logs import RawFlows
@@ -49,6 +50,20 @@ def test_json_rows_become_columns_in_the_order_of_the_schema_and_omitted_keys_mi
     assert flows.coverage.present == ("duration", "bytes", "service")
     assert flows.coverage.absent == ("src_ip", "dst_port", "flags")
     assert flows.coverage.ignored == ("other",)
+
+
+def test_rows_in_the_names_of_the_model_alone_are_read_once(read: Read, monkeypatch: pytest.MonkeyPatch):
+    looked_at: list[bytes] = []
+
+    def look(body: bytes) -> bool:
+        looked_at.append(body)
+        return False
+
+    monkeypatch.setattr(bodies, "is_sensor_log", look)
+    assert named(read(JSON, b'{"flows": [{"bytes": 3, "service": "http"}]}'))["bytes"] == [3]
+    assert not looked_at
+    read(JSON, b'{"flows": [{"bytes": 3, "id.orig_h": "10.0.0.1"}]}')
+    assert len(looked_at) == 1
 
 
 def test_json_lines_are_read_like_json(read: Read):
