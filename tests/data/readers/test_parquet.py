@@ -100,3 +100,11 @@ def test_only_wanted_columns_and_row_groups_are_read(tmp_path: Path):
         assert some.equals(whole.select([name for name in names if name in wanted]))
     second = pa.concat_tables(read_parquet(path, 1 << 20, names=names, row_groups=range(1, 2)))
     assert second.to_pylist() == whole.slice(2).to_pylist()
+
+
+def test_a_file_that_was_cut_is_told_with_the_way_out(tmp_path: Path):
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"bytes": list(range(1000))}), path)
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(DataError, match=r"the Parquet data is damaged .* copy or download the file again"):
+        read_parquet_names(path)

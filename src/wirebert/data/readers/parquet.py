@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
-from wirebert.data.dialect import damaged, reason_of
+from wirebert.data.dialect import damaged
 from wirebert.errors import DataError
 
 if TYPE_CHECKING:
@@ -178,9 +178,7 @@ def _open(path: Path) -> "pq.ParquetFile":
     try:
         return _with_coded_texts(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: expected a Parquet file, found a damaged one ({reason_of(error)})"
-        ) from error
+        raise damaged(path, "Parquet", error) from error
 
 
 def _with_coded_texts(path: Path) -> "pq.ParquetFile":
