@@ -67,5 +67,5 @@ def test_empty_folders_and_damaged_files_are_one_sentence(tmp_path: Path):
     with pytest.raises(DataError, match="expected files of a data set"):
         verify(tmp_path)
     (tmp_path / "x.gz").write_bytes(gzip.compress(CONTENT * 100)[:-9])
-    with pytest.raises(DataError, match=r"gzip data is damaged .* copy or download the file again"):
+    with pytest.raises(DataError, match=r"expected gzip data, found it damaged .* copy or download"):
         verify(tmp_path)

@@ -313,8 +313,8 @@ def reason_of(error: BaseException) -> str:
 def damaged(where: object, content: str, error: BaseException) -> DataError:
     """What to raise where a library cannot read content of this kind, such as gzip or Parquet."""
     return DataError(
-        f"{where}: the {content} data is damaged or incomplete ({reason_of(error)}); copy or download the "
-        "file again"
+        f"{where}: expected {content} data, found it damaged or incomplete ({reason_of(error)}); copy or "
+        "download the file again"
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import Compression, Decoded, damage, open_bytes, reason_of
+from wirebert.data.dialect import Compression, Decoded, damage, damaged, open_bytes, reason_of
 from wirebert.data.readers.json_values import table_of_objects
 from wirebert.errors import DataError
 from wirebert.files import MAX_DEPTH
@@ -37,9 +37,7 @@ def byte_blocks(
                 yield chunk.removeprefix(UTF8_MARK) if is_first else chunk
                 is_first = False
     except damage() as error:
-        raise DataError(
-            f"{where}: the file is damaged or incomplete ({reason_of(error)}); copy it again"
-        ) from error
+        raise damaged(where, "text" if compression == "none" else compression, error) from error
 
 
 def line_blocks(
