@@ -243,6 +243,43 @@ def test_profile_tokenizer_and_store_are_the_same_after_five_kills_each(
     assert not told.out
 
 
+class TakesTurns:
+    """A job whose results tell the process, and which item it worked on before within this job."""
+
+    def load(self) -> Callable[[int], tuple[int, int]]:
+        before = [-1]
+
+        def work(item: int) -> tuple[int, int]:
+            time.sleep(0.2)
+            before.append(item)
+            return os.getpid(), before[-2]
+
+        return work
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.timeout(600)
+def test_workers_stay_for_the_next_job_and_go_on_while_a_result_is_looked_at():
+    with closing(RayCluster("local", 2)) as cluster:
+        first = list(cluster.run(TakesTurns(), range(8)))
+        second: list[tuple[int, int]] = []
+        start = time.monotonic()
+        for result in cluster.run(TakesTurns(), range(8)):
+            second.append(result)
+            if len(second) == 1:
+                time.sleep(2.0)  # meanwhile each worker finishes the item it has and the next one
+                start = time.monotonic()
+            if len(second) == 4:
+                assert time.monotonic() - start < 0.15
+        workers = {process for process, _ in first}
+        assert len(workers) == 2
+        assert {process for process, _ in second} == workers
+        assert sorted(before for _, before in second)[:2] == [-1, -1]  # the job before is forgotten
+        cluster.dismiss()
+        assert not {process for process, _ in cluster.run(TakesTurns(), range(8))} & workers
+
+
 class WithNode:
     """A job whose results tell on which node they were made; slow, so that all nodes have a part of it."""
 

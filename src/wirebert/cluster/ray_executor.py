@@ -3,9 +3,11 @@
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import islice
 from typing import Any, Final, final
 
 from wirebert.cluster.executors import Job, Losses
@@ -16,6 +18,8 @@ WORKER_BYTES: Final = 1 << 30
 """Memory asked for by hand for a worker: Ray's accounts do not see Arrow's."""
 _LOOK_S: Final = 5.0
 """Time between two looks at the nodes while nothing is finished."""
+_ITEMS_AHEAD: Final = 2
+"""Items that a worker has at most, with the one it works on."""
 
 
 @final
@@ -31,6 +35,8 @@ class RayCluster:
     """Whether each item has a process of its own."""
     dead_nodes: set[str] = field(default_factory=set, compare=False)
     """Ids of nodes that died in jobs before: Ray itself learns it later."""
+    _kept: dict[Any, str] = field(default_factory=dict[Any, str], init=False, compare=False)
+    """Workers of the job before, which wait for the next, with their nodes."""
 
     def run(
         self, job: Job, items: Sequence[Any], *, is_due: Callable[[Any], bool] = lambda _: True
@@ -54,8 +60,13 @@ class RayCluster:
                 "start again: finished shards are kept"
             ) from error
 
+    def dismiss(self) -> None:
+        """Let the workers end that wait for another job, and so make room for other work."""
+        self._kept.clear()
+
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
+        self.dismiss()
         import_ray().shutdown()
 
     def connect(self) -> Any:
@@ -92,26 +103,27 @@ class RayCluster:
         return ray
 
     def _run(self, ray: Any, job: Job, items: Sequence[Any], is_due: Callable[[Any], bool]) -> Iterator[Any]:
-        worker = ray.remote(_Worker).options(num_cpus=1, memory=self.worker_bytes)
-        shared = ray.put(job)
-        waiting, losses, nodes = list(reversed(items)), Losses(), _Nodes(ray, self.dead_nodes)
-        actors = [worker.remote(shared) for _ in range(min(self.room(ray), len(items)))]
-        starting = {actor.node.remote(): actor for actor in actors}
+        new = ray.remote(_Worker).options(num_cpus=1, memory=self.worker_bytes).remote
+        shared, losses, nodes = ray.put(job), Losses(), _Nodes(ray, self.dead_nodes)
+        waiting, number = list(reversed(items)), min(self.room(ray), len(items))
+        kept = dict(islice(self._kept.items(), number))
+        self._kept.clear()
+        workers = [*kept, *(new() for _ in range(number - len(kept)))]
+        starting = {worker.begin.remote(shared): worker for worker in workers}
         homes: dict[Any, str] = {}
-        idle: list[Any] = []
         busy: dict[Any, tuple[Any, Any]] = {}
         while waiting or busy:
-            while waiting and idle:
+            while waiting and (worker := self._next(homes, busy, len(waiting))) is not None:
                 if is_due(item := waiting.pop()):
-                    actor = idle.pop()
-                    busy[actor.work.remote(item)] = (actor, item)
+                    busy[worker.work.remote(item)] = (worker, item)
             if not busy and not waiting:
-                return
+                break
             done, _ = ray.wait([*busy, *starting], num_returns=1, timeout=_LOOK_S)
             nodes.look()
             if not done:
                 continue
-            actor, item = busy.pop(done[0], None) or (starting.pop(done[0]), None)
+            is_item = done[0] in busy
+            worker = busy[done[0]][0] if is_item else starting.pop(done[0])
             try:
                 result = ray.get(done[0])
             except ray.exceptions.RayTaskError as error:
@@ -121,25 +133,37 @@ class RayCluster:
                 ray.exceptions.OutOfMemoryError,
                 ray.exceptions.ObjectLostError,  # a result that lay on a node that died
             ) as error:
-                waiting += [] if item is None else [item]
-                if not nodes.has_died(homes.get(actor)):
+                lost = [task for task, (one, _) in busy.items() if one == worker]
+                waiting += [busy.pop(task)[1] for task in reversed(lost)]
+                if not nodes.has_died(homes.pop(worker, None) or kept.get(worker)):
                     losses.add_shards(len(waiting) + len(busy), _dead(ray, error))
-                actor = worker.remote(
-                    shared
-                )  # it gets work when it has started, for which there may be no room
-                starting[actor.node.remote()] = actor
+                worker = new()  # it gets work when it has started, for which there may be no room
+                starting[worker.begin.remote(shared)] = worker
                 continue
-            if item is None:
-                homes[actor] = result
-            if item is not None and self.is_fresh:
-                ray.kill(actor)
-                actor = worker.remote(shared)
-                starting[actor.node.remote()] = actor
-            else:
-                idle.append(actor)
-            if item is not None:
-                losses.forget()
-                yield result
+            if not is_item:
+                homes[worker] = result
+                continue
+            del busy[done[0]]
+            if self.is_fresh:
+                del homes[worker]
+                ray.kill(worker)
+                worker = new()
+                starting[worker.begin.remote(shared)] = worker
+            losses.forget()
+            yield result
+        if not self.is_fresh:
+            self._kept.update(homes)
+
+    def _next(self, homes: dict[Any, str], busy: dict[Any, tuple[Any, Any]], num_waiting: int) -> Any | None:
+        """The worker that gets the next item, if there is one.
+
+        While many wait, a worker has the next item before it has finished one: who takes the results may
+        be long at one of them.
+        """
+        most = 1 if self.is_fresh or num_waiting < len(homes) else _ITEMS_AHEAD
+        loads = Counter(worker for worker, _ in busy.values())
+        worker = min(homes, key=lambda one: loads[one], default=None)
+        return worker if worker is not None and loads[worker] < most else None
 
     def room(self, ray: Any) -> int:
         """Number of workers that the cluster has cores and memory for.
@@ -187,17 +211,14 @@ class _Nodes:
 class _Worker:
     """An actor: a job, loaded once."""
 
-    def __init__(self, job: Job) -> None:
-        self._work = None
-        self._job = job
-
-    def node(self) -> str:
-        """The id of its node, when it has started."""
+    def begin(self, job: Job) -> str:
+        """Take up a job; returns the id of the node."""
+        self._work, self._job = None, job
         return import_ray().get_runtime_context().get_node_id()
 
     def work(self, item: Any) -> Any:
         """The result of an item."""
-        if self._work is None:  # not at the start: an error of the user would be one of the actor
+        if self._work is None:  # not at the beginning, which tells that the worker has started
             self._work = self._job.load()
         return self._work(item)
 
