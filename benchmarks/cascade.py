@@ -178,9 +178,9 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
         for _, (name, detector), shares_rows in turns:
             scorer.distinct_rows = shared if shares_rows else without_distinct
             flows = open_flows(test, schema=detector.schema)
-            before, cpu = detector.routed_counts or (0, 0), time.process_time()
+            before, cpu = detector.routed or (0, 0), time.process_time()
             seconds = scoring.seconds(scoring.write_verdicts, detector, flows, folder / "verdicts.csv")
-            cpu, after = time.process_time() - cpu, detector.routed_counts or (0, 1)
+            cpu, after = time.process_time() - cpu, detector.routed or (0, 1)
             num_flows = sum(table.num_rows for table in flows.blocks())
             share = (after[0] - before[0]) / max(1, after[1] - before[1])
             way = f"{name}, {'equal rows once' if shares_rows else 'each row'}"

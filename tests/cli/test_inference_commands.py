@@ -177,6 +177,10 @@ def test_a_cascade_answers_by_two_models_wherever_flows_are_scored(
         rf"300 flows by cascade on cpu, \d+\.\d% of \d+ distinct rows by the big model: {path}", told
     )
     assert sum(score >= threshold for score in parquet.read_table(path)["attack_score"].to_pylist()) <= 15
+    shards = tmp_path / "shards"
+    assert main(["predict", str(out), logs, "--out", f"{shards}/"]) == 0
+    by_shards = capfd.readouterr().err.splitlines()[-1]
+    assert by_shards.partition(" (1 shard")[0] == told.replace(str(path), f"{shards}/")
     assert main(["evaluate", str(out), logs]) == 0
     assert "300 flows by cascade on cpu" in capfd.readouterr().out
     # Calibrated again it is still a cascade; under another prior the small model would be wrong.

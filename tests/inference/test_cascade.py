@@ -71,13 +71,13 @@ def test_auto_takes_the_cascade_and_an_engine_that_is_named_the_big_model_alone(
 ):
     detector, big = Detector.load(folder), Detector(models[0])
     assert (detector.backend, big.backend) == (CASCADE, "onnx")
-    assert big.routed_counts is None
+    assert big.routed is None
     scores = detector.score(table).probabilities
     alone = Detector.load(folder, backend="onnx").score(table).probabilities
     np.testing.assert_array_equal(alone, big.score(table).probabilities)
     assert (scores != alone).any()
-    assert detector.routed_counts is not None
-    assert 0 < detector.routed_counts[0] < detector.routed_counts[1] <= 60
+    assert detector.routed is not None
+    assert 0 < detector.routed[0] < detector.routed[1] <= 60
 
 
 @dataclass

@@ -1,4 +1,4 @@
-from wirebert.service.prometheus import ServiceMetrics
+from wirebert.service.prometheus import ServiceMetrics, cascade_gauges
 
 
 def test_the_text_is_what_prometheus_reads():
@@ -25,6 +25,16 @@ def test_services_count_apart():
     first.flows.inc(3)
     assert "wirebert_flows_total 3.0" in first.text()
     assert "wirebert_flows_total 0.0" in second.text()
+
+
+def test_the_share_of_the_big_model_of_a_cascade_is_read_when_it_is_asked():
+    counts = [(0, 0)]
+    metrics = ServiceMetrics(cascade_gauges(lambda: counts[-1]))
+    counts.append((3, 8))
+    lines = metrics.text().splitlines()
+    assert "wirebert_cascade_routed_rows 3.0" in lines
+    assert "wirebert_cascade_rows 8.0" in lines
+    assert not cascade_gauges(lambda: None)
 
 
 def test_drift_has_gauges_that_say_nothing_before_there_is_something_to_compare():

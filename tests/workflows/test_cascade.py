@@ -66,8 +66,8 @@ def test_the_margin_is_chosen_on_the_flows_and_told(artifact: Artifact, small: A
     detector = Detector(made)
     assert detector.backend == CASCADE
     detector.logits(block)
-    assert detector.routed_counts is not None
-    assert detector.routed_counts[0] > 0
+    assert detector.routed is not None
+    assert detector.routed[0] > 0
     assert Detector(without_cascade(made)).backend == "torch"
 
 

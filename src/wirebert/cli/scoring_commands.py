@@ -21,6 +21,7 @@ from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact
+from wirebert.inference.cascade import routed_words
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
@@ -84,18 +85,10 @@ def predict(options: argparse.Namespace) -> None:
     if options.out is not None or (sys.stderr.isatty() and not is_stdin):
         SafeConsole(stderr=True).print(counts.to_table())
     if options.out is not None:
-        done = f"{counted(num_flows, 'flow')} by {detector.backend} on {detector.device}{_routed(detector)}"
-        say(SafeConsole(stderr=True), f"{done}: {options.out}")
+        done = f"{counted(num_flows, 'flow')} by {detector.backend} on {detector.device}"
+        say(SafeConsole(stderr=True), f"{done}{routed_words(detector.routed)}: {options.out}")
     tell(fit.scored)
     require_no_warnings((*opened, *fit.scored), strict=options.strict)
-
-
-def _routed(detector: Detector) -> str:
-    """What a cascade did, in words; empty without one."""
-    if detector.routed_counts is None:
-        return ""
-    num_routed, num_rows = detector.routed_counts
-    return f", {num_routed / max(1, num_rows):.1%} of {num_rows:,} distinct rows by the big model"
 
 
 def _predict_by_shards(options: argparse.Namespace) -> None:

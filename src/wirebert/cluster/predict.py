@@ -20,6 +20,7 @@ from wirebert.cluster.staging import line_shift, merge_parse_stats, renumber, st
 from wirebert.data.flows import Flows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import NoFlowsError
+from wirebert.inference.cascade import routed_since
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import WRITERS, predict_blocks
@@ -54,7 +55,7 @@ def write_shard(
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
     rejected: list[bytes] = []
     fit.invalid_values.lines.keep = lambda row: rejected.append(rejected_line(row) + b"\n")
-    num_rows, header_bytes = 0, 0
+    num_rows, header_bytes, before = 0, 0, detector.routed
     file = folder.file_of(placed)
     with folder.storage.new_file(file) as sink:
         with closing(WRITERS[folder.ending](cast(BinaryIO, sink))) as writer:
@@ -76,6 +77,7 @@ def write_shard(
         size_bytes=size_bytes,
         header_bytes=header_bytes,
         engine=f"{detector.backend} on {detector.device}",
+        routed=routed_since(detector.routed, before),
         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         rejected=bool(rejected),
         counted=fit.to_dict(),

@@ -33,6 +33,8 @@ class ShardRecord:
     header_bytes: int
     """Bytes at the beginning of the file that each shard has, and a single file once."""
     engine: str
+    routed: tuple[int, int] | None = None
+    """Rows that the big model of a cascade computed, and rows that were computed."""
     peak_mb: int
     """Most memory of the worker until then."""
     rejected: bool

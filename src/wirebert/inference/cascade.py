@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from threading import Lock
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from wirebert.inference.backends import Backend, EngineOptions, open_backend
 from wirebert.inference.engines import Engine
 from wirebert.inference.onnx_backend import OnnxBackend
 from wirebert.shapes import Float32
+
+Routed: TypeAlias = tuple[int, int]
+"""Rows that went to the big model, and rows in all, of those that were computed."""
 
 NEAR_MARGIN: Final = 1e-3
 """Distance from the margin (nats) within which a flow is scored alone to decide where it goes: far more than
@@ -51,8 +54,8 @@ class CascadeBackend:
         )
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Rows that went to the big model, and rows in all, of those that were computed."""
+    def counts(self) -> Routed:
+        """What was computed so far."""
         return self._counts
 
     def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
@@ -67,3 +70,26 @@ class CascadeBackend:
         with self._lock:
             self._counts = (self._counts[0] + len(routed), self._counts[1] + len(flows))
         return logits
+
+
+def routed_since(routed: Routed | None, before: Routed | None) -> Routed | None:
+    """What a cascade computed since it had computed `before`; None without one.
+
+    >>> routed_since((5, 20), (2, 8))
+    (3, 12)
+    """
+    if routed is None or before is None:
+        return None
+    return routed[0] - before[0], routed[1] - before[1]
+
+
+def routed_words(routed: Routed | None) -> str:
+    """What a cascade did, as the end of a sentence; empty without one.
+
+    >>> routed_words((1, 8))
+    ', 12.5% of 8 distinct rows by the big model'
+    """
+    if routed is None:
+        return ""
+    num_routed, num_rows = routed
+    return f", {num_routed / max(1, num_rows):.1%} of {num_rows:,} distinct rows by the big model"

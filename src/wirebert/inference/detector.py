@@ -23,7 +23,7 @@ from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.attribution import Attributions, explain
 from wirebert.inference.backends import Backend, EngineOptions, open_backend
-from wirebert.inference.cascade import CascadeBackend
+from wirebert.inference.cascade import CascadeBackend, Routed
 from wirebert.inference.coverage import count_marked, feature_coverage, marked_tokens
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
@@ -228,8 +228,8 @@ class Detector:
         return (0, 0) if self._cache is None else (self._cache.num_found, self._cache.num_sought)
 
     @property
-    def routed_counts(self) -> tuple[int, int] | None:
-        """Rows that a cascade gave to its big model, and rows that it computed; None without a cascade."""
+    def routed(self) -> Routed | None:
+        """What a cascade computed so far; None without one."""
         return self._backend.counts if isinstance(self._backend, CascadeBackend) else None
 
     @property

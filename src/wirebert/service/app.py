@@ -27,7 +27,7 @@ from wirebert.service.incidents import Incidents, MarkRequest
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document, public_part
-from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
+from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics, cascade_gauges
 from wirebert.service.shares import Shares
 from wirebert.service.web_page import POLICY, resources
 
@@ -87,6 +87,7 @@ class Service:
                     lambda: float(self.held_bytes.taken),
                 ),
                 "wirebert_batches": ("Batches scored.", lambda: float(self.batcher.num_batches)),
+                **cascade_gauges(lambda: handler.detector.routed),
             },
             handler.detector.drift_status,
         )

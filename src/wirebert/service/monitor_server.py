@@ -37,6 +37,7 @@ _GAUGES: Final = {
     "incidents_open": "Open incidents.",
     "latency_s": "Seconds from reading the last flows to having written what comes of them.",
     "cache_share": "Share of distinct rows whose scores were known.",
+    "routed_share": "Share of distinct rows that the big model of a cascade computed.",
     "alert_share": "Share of flows since the start that are alerts or unknown.",
     "absent_share": "Share of features whose column the log lacks.",
     "unseen_share": "Share of features with a value that training lacked.",

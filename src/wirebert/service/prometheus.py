@@ -126,6 +126,22 @@ class ServiceMetrics:
         return generate_latest(self._registry).decode()
 
 
+def cascade_gauges(read: Callable[[], tuple[int, int] | None]) -> dict[str, tuple[str, Callable[[], float]]]:
+    """How much of the work the big model of a cascade has, for `ServiceMetrics`; nothing without a cascade.
+
+    Args:
+        read: gives `Detector.routed`.
+    """
+    texts = ("Distinct rows that its big model computed.", "Distinct rows that the cascade computed.")
+    names = ("wirebert_cascade_routed_rows", "wirebert_cascade_rows")
+    if read() is None:
+        return {}
+    return {
+        name: (text, lambda at=at: float((read() or (0, 0))[at]))
+        for at, (name, text) in enumerate(zip(names, texts, strict=True))
+    }
+
+
 def forget_process(pid: int) -> None:
     """A process of the service has ended: its counts stay, its gauges go."""
     multiprocess.mark_process_dead(pid)

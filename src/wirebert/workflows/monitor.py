@@ -342,6 +342,7 @@ class _Desk:
 
     def _status(self, sources: Sources) -> dict[str, object]:
         lags, found = sources.lags(), self._detector.cache_counts
+        routed = self._detector.routed or (0, 0)
         return {
             **self.counts.to_dict(len(self._detector.artifact.tokenizer.slots)),
             "incidents_open": self._tracker.num_open,
@@ -349,6 +350,7 @@ class _Desk:
             "lag": {name: lag._asdict() for name, lag in lags.items()},
             "latency_s": self._latency_s,
             "cache_share": found[0] / max(1, found[1]),
+            "routed_share": routed[0] / max(1, routed[1]),
             "targets": {name: one.status for name, one in self.outputs.spools.items()},
             "drift_moved": self._detector.drift_status().get("moved", 0),
             "model_sha256": self._context.model_sha256,

@@ -19,6 +19,7 @@ from wirebert.data.flows import DataConfig, Flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import load_artifact
+from wirebert.inference.cascade import routed_words
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.predictions import WRITERS
 from wirebert.inference.rejected_rows import rejected_path
@@ -118,8 +119,10 @@ def predict_by_shards(
     for line in listing_lines(with_rows(flows.listing, fit.invalid_values.lines.rows_by_file)):
         warn(line)
     engine, peak_mb = records[0].engine, max(one.peak_mb for one in records)
+    routed = [one.routed for one in records if one.routed is not None]
+    words = routed_words((sum(one for one, _ in routed), sum(rows for _, rows in routed)) if routed else None)
     done = (
-        f"{counted(fit.invalid_values.num_rows, 'flow')} by {engine}: {out.name} "
+        f"{counted(fit.invalid_values.num_rows, 'flow')} by {engine}{words}: {out.name} "
         f"({counted(len(records), 'shard')}, at most {peak_mb:,} MB a worker)"
     )
     say(SafeConsole(stderr=True), done)
