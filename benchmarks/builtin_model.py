@@ -27,7 +27,7 @@ from harness import DATA
 from wirebert.cli.main import main as wirebert
 from wirebert.data.flows import open_flows
 from wirebert.data.synthetic.conn_log import write_conn_log
-from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
+from wirebert.inference.artifact import load_artifact, save_artifact
 from wirebert.inference.detector import Detector
 
 LOGS = (
@@ -89,8 +89,8 @@ def seal(model: Path, out: Path, command: str) -> None:
     text = (model / "README.md").read_text(encoding="utf-8")
     text = text.replace("\n## Limits", f"{CARD}\n## Limits", 1)
     text = re.sub(r"(## How it was made\n\n```bash\n).*?\n", rf"\1{command} --out FOLDER\n", text)
-    save_artifact(replace(artifact, origin={**artifact.origin, "settings": settings}), out, card=text)
-    copy_exports(artifact, out)
+    public = replace(artifact, origin={**artifact.origin, "settings": settings})
+    save_artifact(public, out, card=text, with_exports=True)
 
 
 def look(models: list[Path], data: Path, num_captures: int) -> None:

@@ -13,6 +13,7 @@ from pyarrow import csv, parquet
 import wirebert as wb
 from wirebert.cli.main import main
 from wirebert.errors import ArtifactError, ConfigError, RunError, SchemaError
+from wirebert.inference.artifact import load_artifact
 from wirebert.report.report import read_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::wirebert.FindingWarning")
@@ -149,6 +150,10 @@ def test_what_is_saved_can_be_loaded(detector: wb.Detector, test_table: pa.Table
     folder = detector.save(tmp_path / "model")
     assert wb.load(folder).predict(test_table).equals(detector.predict(test_table))
     assert "## Evaluation" in (folder / "README.md").read_text(encoding="utf-8")
+    exports = {name: export.path.read_bytes() for name, export in detector.artifact.exports.items()}
+    assert exports
+    for name, export in load_artifact(folder).exports.items():
+        assert export.path.read_bytes() == exports[name]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thing").touch()
     with pytest.raises(ArtifactError, match="choose another folder"):

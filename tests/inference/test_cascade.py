@@ -13,7 +13,7 @@ import pytest
 from wirebert.decision.cascade_margin import class_gaps
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ArtifactError
-from wirebert.inference.artifact import MANIFEST, Artifact, copy_exports, load_artifact, save_artifact
+from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.inference.backends import EngineOptions, open_backend
 from wirebert.inference.cascade import NEAR_MARGIN, CascadeBackend
 from wirebert.inference.detector import Detector
@@ -43,8 +43,8 @@ def folder(models: tuple[Artifact, Artifact], table: pa.Table, tmp_path: Path) -
     gaps = class_gaps(Detector(small).logits(small.tokenizer.encode(table)))
     about = {**small.exports["onnx"].about, "margin": float(np.median(gaps))}
     cascade = replace(big, exports={CASCADE: replace(small.exports["onnx"], about=about), **big.exports})
-    save_artifact(cascade, tmp_path / "model", card="")
-    assert copy_exports(cascade, tmp_path / "model") == [CASCADE, "onnx"]
+    save_artifact(cascade, tmp_path / "model", card="", with_exports=True)
+    assert [*load_artifact(tmp_path / "model").exports] == [CASCADE, "onnx"]
     return tmp_path / "model"
 
 

@@ -119,6 +119,14 @@ def test_a_model_that_is_saved_again_has_no_export_of_the_one_before(folder: Pat
     assert not (folder / "model.onnx").exists()
 
 
+def test_a_model_replaced_by_itself_keeps_its_exports_if_they_are_asked_for(folder: Path):
+    path, _ = export_model(folder, "onnx")
+    content = path.read_bytes()
+    assert save_artifact(load_artifact(folder), folder, card="# Again\n", with_exports=True) == ["onnx"]
+    assert path.read_bytes() == content
+    assert load_artifact(folder).exports["onnx"].is_current
+
+
 def test_an_export_that_does_not_agree_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch):
     accept(monkeypatch, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
     before = (folder / MANIFEST).read_bytes()

@@ -229,23 +229,25 @@ class Detector:
                 self.artifact, backend="torch", precision="fp32", allow_absent=self.scorer.allow_absent
             )
             artifact = fit_alert_budget(exact, flows, request, fit)
-        artifact = replace(artifact, exports={})  # they are of the model before
+        artifact = replace(artifact, exports={} if prior else self.artifact.exports)
         return Detector(Scorer(artifact, backend="torch", allow_absent=self.scorer.allow_absent))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model folder, as `wirebert train` does, with an ONNX export; returns its path.
+        """Write the model folder, as `wirebert train` does, with its exports or a new one; returns its path.
 
         Raises:
             ArtifactError: the folder holds something else, or cannot be written.
         """
+        from wirebert.inference.engines import CASCADE
         from wirebert.inference.export import add_default_export
         from wirebert.workflows.model_card import model_card
 
         path = Path(folder)
         run = None if self.folder is None else RunFolder(self.folder.parent)
         report = read_json(run.report_json) if run is not None and run.report_json.exists() else None
-        save_artifact(self.artifact, path, card=model_card(self.artifact, report))
-        if (reason := add_default_export(path)) is not None:
+        card = model_card(self.artifact, report)
+        kept = save_artifact(self.artifact, path, card=card, with_exports=True)
+        if not {*kept} - {CASCADE} and (reason := add_default_export(path)) is not None:
             warnings.warn(f"no ONNX export was written: {reason}", FindingWarning, stacklevel=2)
         return path
 

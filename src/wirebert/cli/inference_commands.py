@@ -15,7 +15,7 @@ from wirebert.console import SafeConsole, say
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
-from wirebert.inference.artifact import copy_exports, load_artifact, save_artifact
+from wirebert.inference.artifact import load_artifact, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.engines import CASCADE
@@ -135,9 +135,8 @@ def calibrate(options: argparse.Namespace) -> None:
     tell(fit.opened)
     artifact = fit_alert_budget(detector, flows, budget, fit)
     tell(fit.scored)
-    save_artifact(artifact, out, card=model_card(artifact))
-    copied = [] if options.prior else copy_exports(detector.artifact, out)
-    if not {*copied} - {CASCADE}:
+    artifact = replace(artifact, exports={} if options.prior else known.exports)
+    if not {*save_artifact(artifact, out, card=model_card(artifact), with_exports=True)} - {CASCADE}:
         from wirebert.inference.export import add_default_export
 
         if (reason := add_default_export(out)) is not None:

@@ -139,11 +139,15 @@ class Artifact:
         return replace(self, weights=weights, operating_point=operating)
 
 
-def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
+def save_artifact(artifact: Artifact, folder: Path, *, card: str, with_exports: bool = False) -> list[str]:
     """Write the folder under a temporary name, then move it into place; an existing model folder is replaced.
 
+    Args:
+        with_exports: whether exports made from the artifact's weights are copied; their names are returned.
+
     Raises:
-        ArtifactError: the folder holds something else, or cannot be written; nothing is changed.
+        ArtifactError: the folder holds something else, or cannot be written, or an export is damaged; nothing
+            is changed.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
         raise ArtifactError(
@@ -153,6 +157,7 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
     try:
         with atomic_folder(folder) as temporary:
             _write_files(artifact, temporary, card)
+            return _copy_exports(artifact, temporary) if with_exports else []
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ArtifactError(
@@ -257,12 +262,7 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     return folder / name
 
 
-def copy_exports(artifact: Artifact, folder: Path) -> list[str]:
-    """Copy the exports made from the artifact's weights into a model folder with equal weights; their names.
-
-    Raises:
-        ArtifactError: an export is damaged, or cannot be written.
-    """
+def _copy_exports(artifact: Artifact, folder: Path) -> list[str]:
     copied: list[str] = []
     for name, export in artifact.exports.items():
         if export.is_current:
