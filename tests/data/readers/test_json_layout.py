@@ -19,6 +19,9 @@ LAYOUTS = {
     "pretty records": json.dumps({"anything": EVENTS}, indent=1),
     "search": json.dumps({"took": 1, "hits": {"total": 1, "hits": [{"_source": event} for event in EVENTS]}}),
     "elasticsearch": "".join(json.dumps({"_id": "x", "_source": event}) + "\n" for event in EVENTS),
+    "bulk": "".join(
+        json.dumps({"index": {"_index": "f"}}) + "\n" + json.dumps(event) + "\n" for event in EVENTS
+    ),
     "filebeat": "".join(
         json.dumps({"@timestamp": "x", "host": {"name": "h"}, "message": json.dumps(event)}) + "\n"
         for event in EVENTS
@@ -28,7 +31,7 @@ LAYOUTS = {
 
 def events_of(path: Path, block_bytes: int, parse_stats: ParseStats | None = None) -> list[dict[str, object]]:
     blocks = json_blocks(path, "none", block_bytes, "f", parse_stats)
-    return [json.loads(line) for block in blocks for line in block.splitlines()]
+    return [json.loads(line) for block in blocks for line in block.splitlines() if line]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -39,7 +42,12 @@ def test_events_are_the_same_in_every_layout(name: str, block_bytes: int, tmp_pa
     head = (tmp_path / "f").read_bytes()
     layout = layout_of(head)
     assert layout is not None
-    assert [json.loads(line) for line in plain_head(head, layout).splitlines()] == EVENTS
+    assert [json.loads(line) for line in plain_head(head, layout).splitlines() if line] == EVENTS
+
+
+def test_a_flow_with_a_field_named_like_a_bulk_action_is_a_flow():
+    head = b'{"index": {"value": 3}}\n{"index": {"value": 4}}\n'
+    assert layout_of(head) == JsonLayout(is_lines=True)
 
 
 def test_other_text_is_no_json():

@@ -22,6 +22,8 @@ WRAPPED_TEXTS = ("message", "_raw", "log", "original")
 """Fields that hold the event as JSON text: Filebeat, Splunk, container logs, Elastic's event.original."""
 WRAPPED_LISTS = ("records", "Records", "hits", "logEvents", "entries", "flowTuples")
 """Fields that hold a list of events: Azure, AWS, Elasticsearch, CloudWatch."""
+BULK_ACTIONS = ("index", "create", "update", "delete")
+"""The only field of a line that stands before each event in a bulk request to Elasticsearch or OpenSearch."""
 MAX_OTHERS = 8
 """Fields beside the event, where nothing else says that it is wrapped."""
 MAX_WRAPPINGS = 8
@@ -198,8 +200,21 @@ def _holds_tuples(groups: Sequence[object]) -> bool:
     return isinstance(first, dict) and bool({"flowTuples", "flowGroups", "flows"} & set(cast(Event, first)))
 
 
+def is_bulk_action(value: Event) -> bool:
+    """Whether this is what a bulk request says of the event on the next line.
+
+    >>> [is_bulk_action(one) for one in ({"index": {"_index": "flows"}}, {"create": {}}, {"index": 3})]
+    [True, True, False]
+    """
+    name, about = next(iter(value.items()), ("", None))
+    is_action = len(value) == 1 and name in BULK_ACTIONS and isinstance(about, dict)
+    return is_action and all(key.startswith("_") for key in cast(Event, about))
+
+
 def _wrapping(value: Event) -> str:
     """The field that wraps the events of a value, in words; empty if none does."""
+    if is_bulk_action(value):
+        return "a bulk request"
     if next(iter(_inner(value)), None) is None:
         return ""
     names = [
@@ -220,6 +235,8 @@ def _loaded(line: bytes) -> Event | None:
 
 def _unwrapped_line(line: bytes) -> bytes:
     value = _loaded(line)
+    if value is not None and is_bulk_action(value):
+        return b"\n"  # the line counts
     events = [] if value is None else list(unwrapped(value))
     if value is None or events == [value]:
         return line
