@@ -121,14 +121,11 @@ def time_encoding(data: str, out: Path, schema: str | None, workers: int) -> Non
 
 
 def timed(name: str, step: Callable[[], Result]) -> Result:
-    """The result of a step, with its time, and the most memory of this process and of a worker so far."""
+    """The result of a step, with its time and the most memory of this process so far; workers tell theirs."""
     start = time.perf_counter()
     result = step()
-    wall_s = time.perf_counter() - start
-    own, worker = (
-        resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    print(f"{name}: {wall_s:.1f} s; so far {own:,} MB here, {worker:,} MB in a worker", flush=True)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"{name}: {time.perf_counter() - start:.1f} s; at most {peak_mb:,} MB so far", flush=True)
     return result
 
 
