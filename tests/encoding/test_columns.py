@@ -62,6 +62,14 @@ def test_numbers_count_the_same_plain_and_through_a_dictionary():
         assert counts.num_missing_ == 2
 
 
+def test_a_part_of_a_table_has_the_values_of_its_rows():
+    column = pa.chunked_array([pa.array(["a", "b", "c", None, "b"]).dictionary_encode().slice(3)])
+    (part,) = distinct(column)
+    assert part.values.to_pylist() == ["b"]
+    assert part.codes is not None
+    assert part.codes.tolist() == [1, 0]
+
+
 def test_a_null_inside_a_dictionary_is_a_null():
     coded = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int32()), pa.array([None, "a"]))
     (part,) = distinct(pa.chunked_array([coded]))

@@ -94,6 +94,52 @@ def test_known_networks_make_addresses_inside_or_outside():
     ]
 
 
+@pytest.mark.parametrize(
+    "networks", [(), ("10.1.0.0/16", "10.1.2.0/24", "0.0.0.0/9", "203.0.113.7/32", "fe80::/10")]
+)
+def test_a_column_of_addresses_has_the_scope_of_each_at_every_border(networks: tuple[str, ...]):
+    """The column is looked up in intervals, which must have all borders that one address has."""
+    counts = ValueCounts()
+    counts.add(["10.0.0.1"], np.ones(1, np.int64))
+    encoder = AddressEncoder.fit("src", counts, networks)
+    known = [
+        *ipaddress.IPv4Address._constants._private_networks,  # pyright: ignore
+        *getattr(ipaddress.IPv4Address._constants, "_private_networks_exceptions", []),  # pyright: ignore
+        *(
+            ipaddress.ip_network(one)
+            for one in ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "100.64.0.0/10")
+        ),
+        *(ipaddress.ip_network(one) for one in networks if ":" not in one),
+    ]
+    ends = {int(end) for one in known for end in (one.network_address, one.broadcast_address)}
+    near = sorted({end + by for end in ends for by in (-1, 0, 1) if 0 <= end + by < 1 << 32})
+    drawn = np.random.default_rng(0).integers(0, 1 << 32, 3000).tolist()
+    texts = [str(ipaddress.IPv4Address(number)) for number in [*near, *drawn]]
+    texts += [
+        "::ffff:10.1.2.3",
+        "fe80::1",
+        "2001:db8::5",
+        "01.2.3.4",
+        "1.2.3",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "1.2.3.4\n",
+    ]
+    texts += [
+        " 1.2.3.4",
+        "1.2.3.4 ",
+        "\u0661.2.3.4",
+        "",
+        "localhost",
+        "ff:ff:ff:ff:ff:ff",
+        "00:1b:44:11:3a:b7",
+    ]
+    inside = [ipaddress.ip_network(network) for network in networks]
+    tokens = encoder.encode(pa.array([*texts, None]))[:, 0].tolist()
+    found = [encoder.slots[0].texts[token] for token in tokens]
+    assert found == [*(address_scope(text, inside) or "<unseen>" for text in texts), "<missing>"]
+
+
 def test_an_address_column_keeps_no_identity():
     counts = ValueCounts()
     counts.add(["10.0.0.1", "10.0.0.2", "8.8.8.8", None], np.ones(4, np.int64))

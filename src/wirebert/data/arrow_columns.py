@@ -36,6 +36,21 @@ def dictionary_encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
     return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
 
 
+def of_used_values(coded: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The column with a dictionary of the values that some row has, in their order; itself if all are used.
+
+    >>> of_used_values(pa.array(["tcp", "udp", "icmp"]).dictionary_encode().slice(1)).dictionary.to_pylist()
+    ['udp', 'icmp']
+    """
+    is_used = np.zeros(len(coded.dictionary), bool)
+    is_used[coded.indices.drop_null().to_numpy()] = True
+    if is_used.all():
+        return coded
+    numbers = pa.array(np.cumsum(is_used) - 1, pa.int32())
+    values = coded.dictionary.take(pa.array(np.flatnonzero(is_used), pa.int64()))
+    return pa.DictionaryArray.from_arrays(numbers.take(coded.indices), values)
+
+
 def distinct_values(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, Int64[np.ndarray, " rows"]]:
     """The distinct values of a column, and each row's index among them: one after the last for null.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from wirebert.data.arrow_columns import of_used_values
 from wirebert.data.schema.schema import Column, ColumnKind
 from wirebert.encoding.categorical import CategoryEncoder, ValueCounts
 from wirebert.encoding.config import EncodingConfig
@@ -118,6 +119,8 @@ def distinct(column: pa.ChunkedArray) -> Iterator[DistinctValues]:
             yield DistinctValues(chunk, None, len(chunk))
             continue
         coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+        if len(coded.dictionary) > len(coded):  # of a part of a table
+            coded = of_used_values(coded)
         if coded.dictionary.null_count:  # a null among the dictionary values
             coded = coded.dictionary_decode().dictionary_encode()
         codes = coded.indices

@@ -9,12 +9,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.numeric import NumberCounts
 from wirebert.encoding.ports import SERVICES
 from wirebert.encoding.vocabulary import ABSENT, MISSING, UNSEEN, Slot
-from wirebert.shapes import Int
+from wirebert.shapes import Bool, Int, Int32, UInt32
 
 NETWORK_STATES = ("<missing>", "<unseen>", "<absent>")
 
@@ -25,6 +26,20 @@ ADDRESS_SCOPES = (
     *("private", "public", "inside", "outside", "multicast", "broadcast"),
     *("loopback", "link_local", "unspecified", "reserved", "mac"),
 )
+
+SPECIAL_NETWORKS = (
+    *("0.0.0.0/32", "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+    *("172.16.0.0/12", "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32"),
+    *("192.0.0.170/31", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
+    *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+    *("224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"),
+)
+"""Networks at whose ends the scope of an address may change.
+
+Source: IANA IPv4 Special-Purpose Address Registry, and multicast.
+"""
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"^{_OCTET}(?:\.{_OCTET}){{3}}$"
 
 FLAG_BITS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
 """TCP flags from the lowest bit."""
@@ -104,8 +119,9 @@ class AddressEncoder:
         """The encoder for what was counted."""
         encoder = cls(column=column, networks=networks, default=MISSING)
         totals = Counter({MISSING: counts.num_missing_})
-        for address, count in counts.counts_.items():
-            totals[encoder._token(address)] += count
+        tokens = encoder.encode(pa.array([*counts.counts_], pa.string()))[:, 0].tolist()
+        for token, count in zip(tokens, counts.counts_.values(), strict=True):
+            totals[token] += count
         del totals[UNSEEN]
         default = max(sorted(totals), key=lambda token: totals[token])
         return cls(column=column, networks=networks, default=default)
@@ -127,10 +143,37 @@ class AddressEncoder:
         scope = address_scope(address, self._inside)
         return UNSEEN if scope is None else len(NETWORK_STATES) + ADDRESS_SCOPES.index(scope)
 
+    @cached_property
+    def _token_of_interval(self) -> tuple[UInt32[np.ndarray, " intervals"], Int32[np.ndarray, " intervals"]]:
+        """First addresses of intervals of IPv4 that have one scope each, and the token of each interval."""
+        inside = [network for network in self._inside if isinstance(network, IPv4Network)]
+        starts = {0}
+        for network in (*map(IPv4Network, SPECIAL_NETWORKS), *inside):
+            starts |= {int(network.network_address), int(network.broadcast_address) + 1}
+        firsts = sorted(start for start in starts if start < 1 << 32)
+        tokens = [self._token(str(IPv4Address(first))) for first in firsts]
+        return np.array(firsts, np.uint32), np.array(tokens, np.int32)
+
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
         """Token of each address; an invalid address is unseen."""
-        tokens = _tokens_of(values, self._token)
-        return np.where(tokens < 0, MISSING, tokens).astype(np.int32)[:, None]
+        tokens = np.full(len(values), MISSING, np.int32)
+        is_ipv4 = _mask(pc.match_substring_regex(values, _IPV4).fill_null(fill_value=False))
+        is_other = _mask(values.is_valid()) & ~is_ipv4
+        firsts, token_of = self._token_of_interval
+        numbers = _ipv4_numbers(values.filter(pa.array(is_ipv4)))
+        tokens[is_ipv4] = token_of[np.searchsorted(firsts, numbers, side="right") - 1]
+        tokens[is_other] = _tokens_of(values.filter(pa.array(is_other)), self._token)
+        return tokens[:, None]
+
+
+def _mask(chosen: pa.Array) -> Bool[np.ndarray, " values"]:
+    return np.asarray(chosen.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _ipv4_numbers(texts: pa.Array) -> UInt32[np.ndarray, " texts"]:
+    """The addresses as numbers."""
+    octets = pc.split_pattern(texts, ".").flatten().cast(pa.uint32()).to_numpy()
+    return octets.reshape(-1, 4) @ np.array([1 << 24, 1 << 16, 1 << 8, 1], np.uint32)
 
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}")

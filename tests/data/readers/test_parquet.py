@@ -108,3 +108,17 @@ def test_a_file_that_was_cut_is_told_with_the_way_out(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(DataError, match=r"expected Parquet data, found it damaged .* copy or download"):
         read_parquet_names(path)
+
+
+def test_a_block_has_the_values_of_its_own_rows_alone(tmp_path: Path):
+    """Batches of a row group share a dictionary; each block would convert and encode the values of all."""
+    texts = [f"/page/{row}" + "x" * 200 for row in range(6000)]
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"uri": texts, "kind": ["a", None] * 3000}), path)
+    blocks = list(read_parquet(path, 1 << 20, names=("uri", "kind")))
+    assert len(blocks) > 1
+    for block in blocks:
+        assert len(dictionary_encode(block["uri"]).dictionary) == block.num_rows
+        assert dictionary_encode(block["kind"]).dictionary.to_pylist() == ["a"]
+    assert [text for block in blocks for text in block["uri"].to_pylist()] == texts
+    assert [kind for block in blocks for kind in block["kind"].to_pylist()] == ["a", None] * 3000

@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
+from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells, of_used_values
 from wirebert.data.dialect import damaged
 from wirebert.errors import DataError
 
@@ -106,8 +105,20 @@ def in_blocks(table: pa.Table, block_bytes: int) -> Iterator[pa.Table]:
     coded = [chunk.dictionary for chunk in chunks if isinstance(chunk, pa.DictionaryArray)]
     longest = sum(map(_longest, coded))
     rows = block_rows(longest, 1, block_bytes)
+    if rows >= table.num_rows:
+        yield table
+        return
     for start in range(0, table.num_rows, rows):
-        yield table.slice(start, rows)
+        piece = table.slice(start, rows)
+        yield pa.table({name: _piece(piece[name]) for name in piece.column_names})
+
+
+def _piece(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A part of a column, without the values of other parts: each block converts and encodes those it has."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    chunks = [of_used_values(cast(pa.DictionaryArray, one)) for one in column.chunks]
+    return pa.chunked_array(chunks, cast(Any, column.type))
 
 
 def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
@@ -155,23 +166,12 @@ def _longest(texts: pa.Array) -> int:
 
 def _coded(chunk: pa.Array) -> pa.DictionaryArray:
     """Text that stays a dictionary: spelled out, one long value could fill the memory."""
-    coded = cast(pa.DictionaryArray, chunk)
-    if len(coded.dictionary) > len(coded):
-        coded = _only_used(coded)
+    coded = of_used_values(cast(pa.DictionaryArray, chunk))  # a batch has those of all batches before it too
     texts = coded.dictionary.cast(pa.string())
     texts.validate(full=True)  # Arrow trusts a file to hold UTF-8
     if _longest(texts) > MAX_TEXT_CHARACTERS:
         texts = pc.utf8_slice_codeunits(texts, 0, MAX_TEXT_CHARACTERS)
     return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), texts)
-
-
-def _only_used(coded: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The column without values that no row has: a block gets those of all blocks before it too."""
-    is_used = np.zeros(len(coded.dictionary), bool)
-    is_used[coded.indices.drop_null().to_numpy()] = True
-    numbers = pa.array(np.cumsum(is_used) - 1, pa.int32())
-    values = coded.dictionary.take(pa.array(np.flatnonzero(is_used), pa.int64()))
-    return pa.DictionaryArray.from_arrays(numbers.take(coded.indices), values)
 
 
 def _open(path: Path) -> "pq.ParquetFile":
