@@ -31,6 +31,7 @@ from wirebert.data.config import DataConfig
 from wirebert.data.files import find_files
 from wirebert.data.synthetic.traffic import generate
 from wirebert.run_folder import create_run_folder
+from wirebert.telemetry.processors import peak_memory_mb
 from wirebert.workflows.prepare import encode, encoded_folder, fit_tokenizer, prepare, write_typed_rows
 
 Result = TypeVar("Result")
@@ -124,7 +125,7 @@ def timed(name: str, step: Callable[[], Result]) -> Result:
     """The result of a step, with its time and the most memory of this process so far; workers tell theirs."""
     start = time.perf_counter()
     result = step()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak_mb = peak_memory_mb()
     print(f"{name}: {time.perf_counter() - start:.1f} s; at most {peak_mb:,} MB so far", flush=True)
     return result
 
@@ -200,7 +201,7 @@ def time_plan(num_rows: int) -> None:
     )
     placed = ShardPlan(shards=shards).placed({})
     planned = msgspec.json.encode([one.shard.id for one in placed])
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak_mb = peak_memory_mb()
     print(
         f"{num_rows:,} rows: {len(placed):,} shards, {time.perf_counter() - start:.2f} s, plan.json "
         f"{len(planned) / 1e6:.2f} MB, {peak_mb} MB"

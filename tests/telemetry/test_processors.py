@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wirebert.telemetry import processors
-from wirebert.telemetry.processors import has_nvidia_gpu, num_processors
+from wirebert.telemetry.processors import has_nvidia_gpu, num_processors, peak_memory_mb
 
 
 def eight(_: int) -> set[int]:
@@ -65,3 +68,13 @@ def test_a_gpu_is_known_by_the_file_of_its_driver(tmp_path: Path, monkeypatch: p
     assert not has_nvidia_gpu()
     (tmp_path / "nvidiactl").touch()
     assert has_nvidia_gpu()
+
+
+def test_the_memory_of_a_process_is_not_that_of_the_one_which_started_it(monkeypatch: pytest.MonkeyPatch):
+    held = np.ones(1 << 28, np.uint8)  # 256 MB
+    code = "from wirebert.telemetry.processors import peak_memory_mb; print(peak_memory_mb())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 5 < int(done.stdout) < 200
+    assert peak_memory_mb() >= held.nbytes >> 20
+    monkeypatch.setattr(processors, "_OWN_STATUS", Path("nowhere"))
+    assert peak_memory_mb() >= held.nbytes >> 20

@@ -1,6 +1,5 @@
 """Tokenizer and encoded flows of a training by pieces of its typed rows, with the bytes of one process."""
 
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer, count_rows
 from wirebert.errors import DataError
 from wirebert.shapes import Bool, Int64
+from wirebert.telemetry.processors import peak_memory_mb
 from wirebert.untrusted_text import warn
 
 
@@ -102,7 +102,7 @@ class EncodePieces:
         if not self.is_finished(rows):
             with StoreWriter(self.path_of(rows), self.tokenizer.dtype) as store:
                 encode_blocks(store, rows.blocks(), self.tokenizer, self.classes, self.label)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        return peak_memory_mb()
 
     def is_finished(self, rows: PieceRows) -> bool:
         """Whether a worker, perhaps of an earlier start, has encoded the piece."""

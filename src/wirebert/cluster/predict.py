@@ -1,7 +1,6 @@
 """The verdicts of a shard: a job for any executor. The file of a shard depends on nothing but the shard."""
 
 import hashlib
-import resource
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import WRITERS, predict_blocks
 from wirebert.inference.rejected_rows import rejected_line
 from wirebert.run_folder import MANIFEST
+from wirebert.telemetry.processors import peak_memory_mb
 
 
 @final
@@ -78,7 +78,7 @@ def write_shard(
         header_bytes=header_bytes,
         engine=f"{detector.backend} on {detector.device}",
         routed=routed_since(detector.routed, before),
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        peak_mb=peak_memory_mb(),
         rejected=bool(rejected),
         counted=fit.to_dict(),
     )

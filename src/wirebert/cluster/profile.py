@@ -1,6 +1,5 @@
 """The profile of a table by shards: each is read by one worker, and merged in plan order."""
 
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.typed_rows import TypedRowsWriter
 from wirebert.errors import NoFlowsError
 from wirebert.plurals import counted
+from wirebert.telemetry.processors import peak_memory_mb
 from wirebert.untrusted_text import warn
 
 
@@ -62,7 +62,7 @@ class ProfileShards:
             if writer is not None and path is not None:
                 writer.finish(path, "", InvalidValues())
         renumber(invalid, self.flows, placed)
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        peak_mb = peak_memory_mb()
         return ProfiledShard(builder=builder, invalid_values=invalid, peak_mb=peak_mb)
 
 

@@ -1,7 +1,8 @@
-"""Number of processors that this process may use."""
+"""Processors that this process may use, and the memory that it has used."""
 
 import math
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 _NVIDIA_DRIVER: Final = Path("/dev/nvidiactl")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUP: Final = Path("/proc/self/cgroup")
+_OWN_STATUS: Final = Path("/proc/self/status")
 
 
 def num_processors() -> int:
@@ -21,6 +23,18 @@ def num_processors() -> int:
 def has_nvidia_gpu() -> bool:
     """Whether this machine has a GPU of NVIDIA, without PyTorch, which takes seconds to import."""
     return _NVIDIA_DRIVER.exists()
+
+
+def peak_memory_mb() -> int:
+    """Most memory (MB) that this process has had.
+
+    `getrusage` gives a process at least what its parent had when it started it, so that comes second.
+    """
+    with suppress(OSError):
+        for line in _OWN_STATUS.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) >> 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def _quotas() -> Iterator[float]:

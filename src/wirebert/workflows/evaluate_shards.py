@@ -1,6 +1,5 @@
 """Evaluation by shards: each is scored by one worker, and what metrics need is merged in plan order."""
 
-import resource
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -30,6 +29,7 @@ from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import ParquetWriter
+from wirebert.telemetry.processors import peak_memory_mb
 from wirebert.untrusted_text import warn
 from wirebert.workflows.predict_shards import finish
 
@@ -67,7 +67,7 @@ def score_shard(
         size_bytes=size_bytes,
         header_bytes=0,
         engine=f"{detector.backend} on {detector.device}",
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        peak_mb=peak_memory_mb(),
         rejected=False,
         counted={
             **fit.to_dict(),
