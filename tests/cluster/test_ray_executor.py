@@ -276,7 +276,7 @@ def test_workers_stay_for_the_next_job_and_go_on_while_a_result_is_looked_at():
         assert len(workers) == 2
         assert {process for process, _ in second} == workers
         assert sorted(before for _, before in second)[:2] == [-1, -1]  # the job before is forgotten
-        cluster.dismiss()
+        cluster.end_workers()
         assert not {process for process, _ in cluster.run(TakesTurns(), range(8))} & workers
 
 

@@ -60,13 +60,13 @@ class RayCluster:
                 "start again: finished shards are kept"
             ) from error
 
-    def dismiss(self) -> None:
+    def end_workers(self) -> None:
         """Let the workers end that wait for another job, and so make room for other work."""
         self._kept.clear()
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
-        self.dismiss()
+        self.end_workers()
         import_ray().shutdown()
 
     def connect(self) -> Any:
@@ -110,6 +110,7 @@ class RayCluster:
         self._kept.clear()
         workers = [*kept, *(new() for _ in range(number - len(kept)))]
         starting = {worker.begin.remote(shared): worker for worker in workers}
+        num_dead = dict.fromkeys(workers, len(self.dead_nodes))
         homes: dict[Any, str] = {}
         busy: dict[Any, tuple[Any, Any]] = {}
         while waiting or busy:
@@ -135,20 +136,21 @@ class RayCluster:
             ) as error:
                 lost = [task for task, (one, _) in busy.items() if one == worker]
                 waiting += [busy.pop(task)[1] for task in reversed(lost)]
-                if not nodes.has_died(homes.pop(worker, None) or kept.get(worker)):
+                home = homes.pop(worker, None) or kept.get(worker)
+                if not nodes.have_died(home, num_dead.pop(worker)):
                     losses.add_shards(len(waiting) + len(busy), _dead(ray, error))
                 worker = new()  # it gets work when it has started, for which there may be no room
-                starting[worker.begin.remote(shared)] = worker
+                starting[worker.begin.remote(shared)], num_dead[worker] = worker, len(self.dead_nodes)
                 continue
             if not is_item:
                 homes[worker] = result
                 continue
             del busy[done[0]]
             if self.is_fresh:
-                del homes[worker]
+                del homes[worker], num_dead[worker]
                 ray.kill(worker)
                 worker = new()
-                starting[worker.begin.remote(shared)] = worker
+                starting[worker.begin.remote(shared)], num_dead[worker] = worker, len(self.dead_nodes)
             losses.forget()
             yield result
         if not self.is_fresh:
@@ -190,21 +192,26 @@ class _Nodes:
         dead.update(node["NodeID"] for node in ray.nodes() if not node["Alive"])
         self._num_dead = len(dead)
 
-    def look(self, suspect: str | None = None) -> None:
+    def look(self, is_suspect: Callable[[str], bool] = lambda _: False) -> None:
         """Tell which nodes have died; of a suspect Ray itself may not know yet."""
         nodes = {node["NodeID"]: node for node in self._ray.nodes()}
         dead = {name for name, node in nodes.items() if not node["Alive"]}
-        if suspect in nodes.keys() - dead - self._dead and not _answers(nodes[suspect]):
-            dead.add(suspect)
+        suspects = filter(is_suspect, nodes.keys() - dead - self._dead)
+        dead |= {name for name in suspects if not _answers(nodes[name])}
         if died := dead - self._dead:
             num_nodes = len(nodes) - self._num_dead
             warn(f"{len(died)} of {num_nodes} nodes died; their shards are done again elsewhere")
         self._dead |= died
 
-    def has_died(self, node: str | None) -> bool:
-        """Whether a node, on which a worker has died, has died itself."""
-        self.look(node)
-        return node in self._dead
+    def have_died(self, home: str | None, num_dead: int) -> bool:
+        """Whether a worker has died with its node.
+
+        Args:
+            home: the node; None: it has not told it yet, so a node that died since it was made may be it.
+            num_dead: nodes that had died when the worker was made.
+        """
+        self.look(lambda node: home in (None, node))
+        return len(self._dead) > num_dead if home is None else home in self._dead
 
 
 @final

@@ -35,7 +35,7 @@ def run_ranks(cluster: RayCluster, work: Callable[[], None], progress: Callable[
             f"--cluster needs Ray Train, of which {error.name} is not installed; install it with `pip "
             "install 'wirebert[ray]'`"
         ) from error
-    cluster.dismiss()
+    cluster.end_workers()
     num_ranks, losses, before = cluster.room(ray), Losses(), progress()
     with_gpus = ray.cluster_resources().get("GPU", 0) >= num_ranks
     resources = {"CPU": 1, "memory": WORKER_BYTES} | ({"GPU": 1} if with_gpus else {})
