@@ -153,6 +153,9 @@ def test_an_address_column_keeps_no_identity():
         "<missing>",
     ]
     assert encoder.slots[0].texts[encoder.default] == "private"
+    assert encoder.encode(pa.nulls(2))[:, 0].tolist() == [0, 0]
+    for kind in (pa.large_string(), pa.string_view()):
+        assert encoder.encode(pa.array(["1.1.1.1", "garbage", None], kind))[:, 0].tolist() == tokens[2:]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ class AddressEncoder:
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
         """Token of each address; an invalid address is unseen."""
+        values = values.cast(pa.string())  # of a column without any value, or of large or viewed text
         tokens = np.full(len(values), MISSING, np.int32)
         is_ipv4 = _mask(pc.match_substring_regex(values, _IPV4).fill_null(fill_value=False))
         is_other = _mask(values.is_valid()) & ~is_ipv4
