@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pyarrow import csv, parquet
 import wirebert as wb
 from wirebert.cli.main import main
 from wirebert.errors import ArtifactError, ConfigError, RunError, SchemaError
-from wirebert.inference.artifact import load_artifact
+from wirebert.inference.artifact import load_artifact, save_artifact
+from wirebert.inference.engines import CASCADE
 from wirebert.report.report import read_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::wirebert.FindingWarning")
@@ -146,9 +148,31 @@ def test_a_budget_makes_the_threshold_of_the_command(
         own.report()
 
 
-def test_what_is_saved_can_be_loaded(detector: wb.Detector, test_table: pa.Table, tmp_path: Path):
+def test_a_cascade_is_calibrated_on_its_own_scores_and_saved_as_one(
+    detector: wb.Detector, test_table: pa.Table, tmp_path: Path
+):
+    export = detector.artifact.exports["onnx"]
+    small = replace(export, about={**export.about, "margin": 1.0})  # the same model stands in front of itself
+    cascade = replace(detector.artifact, exports={CASCADE: small, **detector.artifact.exports})
+    save_artifact(cascade, tmp_path / "cascade", card="", with_exports=True)
+    own = wb.load(tmp_path / "cascade").calibrate(test_table, alerts_per_10000=500.0)
+    again = wb.load(own.save(tmp_path / "calibrated"))
+    assert own.scorer.backend == again.scorer.backend == CASCADE
+    assert own.scorer.routed is not None
+    assert own.predict(test_table)["verdict"].equals(again.predict(test_table)["verdict"])
+    shares = {"benign": 0.9}
+    others = [name for name in own.artifact.classes.classes if name != "benign"]
+    shares |= dict.fromkeys(others, 0.1 / len(others))
+    other = wb.load(tmp_path / "cascade").calibrate(test_table, alerts_per_10000=500.0, prior=shares)
+    assert not other.artifact.exports  # the small model has other priors
+
+
+def test_what_is_saved_can_be_loaded(
+    detector: wb.Detector, trained: Path, test_table: pa.Table, tmp_path: Path
+):
     folder = detector.save(tmp_path / "model")
-    assert wb.load(folder).predict(test_table).equals(detector.predict(test_table))
+    # Not `detector`, which may have scored some of these rows in other batches.
+    assert wb.load(folder).predict(test_table).equals(wb.load(trained).predict(test_table))
     assert "## Evaluation" in (folder / "README.md").read_text(encoding="utf-8")
     exports = {name: export.path.read_bytes() for name, export in detector.artifact.exports.items()}
     assert exports

@@ -20,6 +20,7 @@ from wirebert.errors import ConfigError, FindingWarning, RunError
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector as Scorer
+from wirebert.inference.engines import CASCADE
 from wirebert.inference.predictions import open_writer, predict_blocks
 from wirebert.report.html.notebook import html_of_facts
 from wirebert.report.report import read_json
@@ -224,13 +225,14 @@ class Detector:
             prior=tuple(f"{name}={share}" for name, share in shares.items()),
             estimates_prior=prior == "estimate",
         )
+        known = replace(self.artifact, exports={}) if prior else self.artifact
+        # A threshold belongs to the scores that it is fitted on, and those of a cascade are others.
+        backend = CASCADE if CASCADE in known.exports else "torch"
+        allow_absent = self.scorer.allow_absent
         with self._reading(data) as (_, flows, fit):
-            exact = Scorer(
-                self.artifact, backend="torch", precision="fp32", allow_absent=self.scorer.allow_absent
-            )
+            exact = Scorer(known, backend=backend, precision="fp32", allow_absent=allow_absent)
             artifact = fit_alert_budget(exact, flows, request, fit)
-        artifact = replace(artifact, exports={} if prior else self.artifact.exports)
-        return Detector(Scorer(artifact, backend="torch", allow_absent=self.scorer.allow_absent))
+        return Detector(Scorer(artifact, backend=backend, allow_absent=allow_absent))
 
     def save(self, folder: str | Path) -> Path:
         """Write the model folder, as `wirebert train` does, with its exports or a new one; returns its path.
@@ -238,7 +240,6 @@ class Detector:
         Raises:
             ArtifactError: the folder holds something else, or cannot be written.
         """
-        from wirebert.inference.engines import CASCADE
         from wirebert.inference.export import add_default_export
         from wirebert.workflows.model_card import model_card
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +33,8 @@ def peak_memory_mb() -> int:
         for line in _OWN_STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) >> 10
+    import resource  # here, as not every system has it
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
