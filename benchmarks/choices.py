@@ -1,7 +1,7 @@
 """Does a setting help against attacks that training has not seen? Pairs of trainings on folds that hold whole attacks out.
 
-    python benchmarks/choices.py --out runs/choices --jobs 4 training.batch_size=256 training.batch_size=1024
-    python benchmarks/choices.py --out runs/rounds --recipe --only nsl_kdd --seeds 1 2 distillation.temperature=1 distillation.temperature=2
+    python benchmarks/choices.py training.batch_size=256 training.batch_size=1024 --out runs/choices --jobs 4
+    python benchmarks/choices.py distillation.temperature=1 distillation.temperature=2 --out runs/rounds --recipe --only nsl_kdd --seeds 1 2
 
 Each training is one fold of the training file as `wirebert compare` draws and scores it; a seed deals the attacks to the
 folds anew. No test file is read. Each word is one way to train, `name=value` joined by commas; every way is compared with the
