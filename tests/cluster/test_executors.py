@@ -1,5 +1,7 @@
+import multiprocessing.spawn
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,3 +130,34 @@ def test_a_worker_that_is_killed_within_its_answer_does_not_hold_up_the_pool(tmp
     answers = Pool(2).run(DiesWithinAnswer(tmp_path / "killed"), range(6))
     assert sorted(answer[0] for answer in answers) == [*range(6)]
     assert (tmp_path / "killed").exists()
+
+
+@dataclass(frozen=True)
+class Long:
+    """A job of more bytes than a pipe holds."""
+
+    text: str
+
+    def load(self) -> Callable[[int], int]:
+        return lambda number: number + len(self.text)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_that_are_killed_before_they_read_anything_do_not_hold_up_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int
+):
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+        for number in 1 2 3; do mkdir {tmp_path}/$number 2>/dev/null && kill -9 $$; done
+        exec {sys.executable} "$@"
+        """
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(python))
+    job = Long("x" * 3_000_000)
+    assert sorted(Pool(num_workers).run(job, range(5))) == [3_000_000 + number for number in range(5)]
+    assert (tmp_path / "3").exists()

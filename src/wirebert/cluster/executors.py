@@ -5,11 +5,12 @@ import signal
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
-from threading import Thread
+from multiprocessing import AuthenticationError, connection, current_process, get_context, parent_process
+from multiprocessing.reduction import ForkingPickler
+from threading import Event, Thread
 from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 
 from wirebert.companion_process import THREADS
@@ -73,15 +74,15 @@ class Pool:
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
         """The result of each item, in any order."""
-        with _threads_per_process(max(1, num_processors() // self.num_workers)):
-            yield from self._results(job, dict(enumerate(items)))
+        with _threads_per_process(max(1, num_processors() // self.num_workers)), _served(job) as address:
+            yield from self._results(address, dict(enumerate(items)))
 
-    def _results(self, job: Job, waiting: dict[int, Any]) -> Iterator[Any]:
+    def _results(self, address: str, waiting: dict[int, Any]) -> Iterator[Any]:
         losses = Losses()
         while waiting:
-            pool = ProcessPoolExecutor(
-                min(self.num_workers, len(waiting)), get_context("spawn"), _start_worker, (job, os.getpid())
-            )
+            num_workers = min(self.num_workers, len(waiting))
+            start = get_context("spawn"), _start_worker, (address, os.getpid())
+            pool = ProcessPoolExecutor(num_workers, *start)
             futures: dict[Future[Any], int] = {}
             unsent = iter([*waiting.items()])
             try:
@@ -103,6 +104,34 @@ class Pool:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@contextmanager
+def _served(job: Job) -> Generator[str]:
+    """The address at which workers get the job.
+
+    What a process is started with, multiprocessing writes into a pipe whose other end it holds itself: of
+    more than a pipe holds, it would wait for ever for a worker that was killed before it had read all.
+    """
+    pickled = ForkingPickler.dumps(job)
+    listener = connection.Listener(family="AF_UNIX", authkey=current_process().authkey)
+    is_over = Event()
+
+    def serve() -> None:
+        while not is_over.is_set():
+            with suppress(OSError, EOFError, AuthenticationError), listener.accept() as worker:
+                worker.send_bytes(pickled)
+
+    thread = Thread(target=serve, name="job for workers", daemon=True)
+    thread.start()
+    try:
+        yield str(listener.address)
+    finally:
+        is_over.set()
+        with suppress(OSError, EOFError):  # wakes the thread
+            connection.Client(str(listener.address), authkey=current_process().authkey).close()
+        thread.join()
+        listener.close()
 
 
 @contextmanager
@@ -195,10 +224,11 @@ _worker: dict[str, Any] = {}
 """The job of this worker process, and what it loaded."""
 
 
-def _start_worker(job: Job, parent: int) -> None:
+def _start_worker(address: str, parent: int) -> None:
     """Set up a worker process: Ctrl-C is for the parent, and without the parent it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker["job"] = job
+    with connection.Client(address, authkey=current_process().authkey) as parent_side:
+        _worker["job"] = parent_side.recv()
     Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
