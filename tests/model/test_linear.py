@@ -43,3 +43,23 @@ def test_gradients_reach_the_weights_in_single_precision(rows: slice):
     expected = torch.autograd.grad(out, exact, weights.double())
     for ours, theirs, bound in zip(given, expected, (5e-3, 1e-5, 1e-5), strict=True):
         assert float((ours.double() - theirs).norm() / theirs.norm()) < bound
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_the_first_gradient_is_written_into_its_room_and_later_ones_are_added():
+    torch.manual_seed(1)
+    layer = Linear(64, 256, device="cuda")
+    layer.copies = HalfWeights(layer.weight.detach().bfloat16(), layer.bias.detach().bfloat16())
+    x = torch.randn(2, 50, 64, device="cuda", dtype=torch.bfloat16)
+    layer(x).sum().backward()
+    plain = layer.weight.grad
+    assert plain is not None
+    layer.zero_grad()
+    buffer = torch.zeros(8 + 256 * 64, device="cuda")
+    layer.gradient_room = buffer[8:].view(256, 64)
+    for number in (1, 2):
+        layer(x).sum().backward()
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.data_ptr() == layer.gradient_room.data_ptr()
+        torch.testing.assert_close(layer.gradient_room, number * plain)
+    assert not buffer[:8].any()

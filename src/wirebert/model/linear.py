@@ -2,7 +2,7 @@
 
 Autocast casts each weight in every forward pass, and each weight's gradient back in the backward pass. Here
 the optimizer writes the copy together with the weight (`wirebert.model.kernels.adamw`), and the gradient of a
-weight is computed in single precision at once.
+weight is computed in single precision at once, where it is sent from if there are several ranks.
 """
 
 from typing import Any, NamedTuple, cast, final
@@ -29,6 +29,9 @@ class Linear(nn.Linear):
 
     copies: HalfWeights | None = None
 
+    gradient_room: Float[Tensor, "O I"] | None = None
+    """Where the weight's gradient is written, if it has none yet, so that it need not be copied there."""
+
     def forward(
         self,
         input: Float[Tensor, "*tokens I"],
@@ -49,7 +52,8 @@ class Linear(nn.Linear):
         weight, bias, *copies = weights
         if half is None:
             return F.linear(x, weight, bias if has_bias else None)
-        return cast(Tensor, _HalfProduct.apply(x, weight, bias if has_bias else None, *copies))
+        room = self.gradient_room if rows == EVERY_ROW and self.weight.grad is None else None
+        return cast(Tensor, _HalfProduct.apply(x, weight, bias if has_bias else None, *copies, room))
 
 
 class _HalfProduct(torch.autograd.Function):
@@ -63,10 +67,11 @@ class _HalfProduct(torch.autograd.Function):
         bias: Tensor | None,
         half_weight: Tensor,
         half_bias: Tensor,
+        room: Tensor | None,
     ) -> Tensor:
         x = x.to(half_weight.dtype)
         ctx.save_for_backward(x, half_weight)
-        ctx.has_bias = bias is not None
+        ctx.has_bias, ctx.room = bias is not None, room
         return F.linear(x, half_weight, half_bias if ctx.has_bias else None)
 
     @staticmethod
@@ -74,10 +79,13 @@ class _HalfProduct(torch.autograd.Function):
         x, half_weight = cast("tuple[Tensor, Tensor]", ctx.saved_tensors)
         grad = grads[0].flatten(0, -2)
         grad_x = (grad @ half_weight).view_as(x) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.mm(grad.t(), x.flatten(0, -2), out_dtype=torch.float32)
+        room: Tensor | None = ctx.room
+        # A view of its own, which autograd makes the weight's gradient as it is.
+        out = None if room is None else room.view(room.shape)
+        grad_weight = torch.mm(grad.t(), x.flatten(0, -2), out_dtype=torch.float32, out=out)
         if not ctx.has_bias:
-            return grad_x, grad_weight, None, None, None
+            return grad_x, grad_weight, None, None, None, None
         from wirebert.model.kernels.sums import sum_rows  # needs Triton, which CPU builds lack
 
         grad_bias = sum_rows(grad.contiguous())
-        return grad_x, grad_weight, grad_bias, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None

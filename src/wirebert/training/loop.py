@@ -163,6 +163,8 @@ class TrainState:
         """Free the recorded steps: the process group does not end while one can communicate."""
         if self.graphs is not None:
             self.graphs.free()
+        if self.gradient_sum is not None:
+            self.gradient_sum.close()
 
     def set_learning_rate(self) -> None:
         """Set both parameter groups to the learning rate of the next step."""

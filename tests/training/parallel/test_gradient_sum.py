@@ -3,6 +3,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from wirebert.model.linear import Linear
 from wirebert.training.parallel.gradient_sum import GradientSum
 from wirebert.training.parallel.process_group import Communicator
 
@@ -146,3 +147,23 @@ def test_gradients_begin_where_kernels_read_16_bytes_at_once(sent: Sent, model: 
     total.exchange()
     assert sent.sizes
     assert {own.grad.data_ptr() % 16 for own in model.parameters() if own.grad is not None} == {0}
+
+
+def test_layers_write_into_the_buffer_until_it_is_closed(sent: Sent):
+    model = nn.Sequential(Linear(4, 3), Linear(3, 2))
+    model[0].requires_grad_(False)
+    total = GradientSum(model.parameters(), WORLD)
+    total.attach(model)
+    first, last = model
+    assert isinstance(first, Linear)
+    assert isinstance(last, Linear)
+    assert first.gradient_room is None
+    assert last.gradient_room is not None
+    last.gradient_room.fill_(3.0)
+    last.weight.grad = last.gradient_room.view(last.gradient_room.shape)  # as its backward pass does
+    total.collect()
+    assert last.weight.grad is None
+    total.exchange()
+    assert torch.equal(last.weight.grad, torch.full((2, 3), 6.0))
+    total.close()
+    assert last.gradient_room is None

@@ -5,16 +5,14 @@ from contextlib import contextmanager
 from typing import Final, final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from wirebert.model.linear import Linear
 from wirebert.training.parallel.process_group import Communicator
+from wirebert.training.parallel.summed_buffer import ALIGNMENT, SummedBuffer, summed_buffer
 
 PIECE_BYTES: Final = 25 * 2**20
 """Least size of a piece: smaller ones cost more starts, larger ones leave more to send at the end."""
-
-ALIGNMENT: Final = 4
-"""Each gradient begins at a multiple of so many numbers, 16 bytes, which kernels read and write at once."""
 
 
 def _room(parameter: nn.Parameter) -> int:
@@ -24,34 +22,37 @@ def _room(parameter: nn.Parameter) -> int:
 
 @final
 class _Piece:
-    """Gradients of some weights, side by side in one part of the buffer."""
+    """Gradients of some weights, side by side in the buffer from `start` on."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
-        self.parameters, self._flat = parameters, flat
-        parts = flat.split([_room(own) for own in parameters])
-        self._parts = [part[: own.numel()].view_as(own) for part, own in zip(parts, parameters, strict=True)]
-        self._work: dist.Work | None = None
+    def __init__(self, parameters: Sequence[nn.Parameter], buffer: SummedBuffer, start: int) -> None:
+        self.parameters, self._buffer = parameters, buffer
+        rooms = [_room(own) for own in parameters]
+        self._range = start, start + sum(rooms)
+        parts = buffer.numbers[slice(*self._range)].split(rooms)
+        self.parts = [part[: own.numel()].view_as(own) for part, own in zip(parts, parameters, strict=True)]
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Move this rank's gradients (zeros where there are none) into the buffer."""
-        gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self.parameters]
-        torch._foreach_copy_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-            self._parts, gradients
-        )
-        for parameter in self.parameters:
-            parameter.grad = None
+        """Move this rank's gradients (zeros where there are none) into the buffer, if they are not there."""
+        parts: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for parameter, part in zip(self.parameters, self.parts, strict=True):
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is None or gradient.data_ptr() != part.data_ptr():
+                parts.append(part)
+                gradients.append(torch.zeros_like(part) if gradient is None else gradient)
+        if parts:
+            torch._foreach_copy_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+                parts, gradients
+            )
 
-    def send(self, world: Communicator) -> None:
+    def send(self) -> None:
         """Begin to add up the buffer's part."""
-        self._work = world.begin_all_reduce_sum(self._flat)
+        self._buffer.begin(*self._range)
 
     def receive(self) -> None:
-        """Wait for the sum, and set it as the gradients."""
-        assert self._work is not None
-        self._work.wait()
-        self._work = None
-        for parameter, part in zip(self.parameters, self._parts, strict=True):
+        """Set the sum as the gradients."""
+        for parameter, part in zip(self.parameters, self.parts, strict=True):
             parameter.grad = part
 
 
@@ -70,19 +71,35 @@ class GradientSum:
     def __init__(
         self, parameters: Iterable[nn.Parameter], world: Communicator, piece_bytes: int = PIECE_BYTES
     ) -> None:
-        self._world = world
         trained = [parameter for parameter in parameters if parameter.requires_grad][::-1]
-        flat = torch.zeros(sum(_room(own) for own in trained), device=trained[0].device)
+        self._buffer = summed_buffer(sum(_room(own) for own in trained), trained[0].device, world)
         self._pieces: list[_Piece] = []
-        start = end = 0
+        start = num_bytes = 0
         members: list[nn.Parameter] = []
         for parameter in trained:
             members.append(parameter)
-            end += _room(parameter)
-            if (end - start) * flat.itemsize >= piece_bytes or parameter is trained[-1]:
-                self._pieces.append(_Piece(members, flat[start:end]))
-                start, members = end, []
+            num_bytes += _room(parameter) * self._buffer.numbers.itemsize
+            if num_bytes >= piece_bytes or parameter is trained[-1]:
+                self._pieces.append(_Piece(members, self._buffer, start))
+                start, num_bytes, members = start + sum(_room(own) for own in members), 0, []
         self._num_sent = 0
+        self._layers: list[Linear] = []
+
+    def attach(self, model: nn.Module) -> None:
+        """Let the backward pass write gradients of the model's layers into the buffer at once."""
+        rooms: dict[Tensor, Tensor] = {}
+        for piece in self._pieces:
+            rooms |= zip(piece.parameters, piece.parts, strict=True)
+        for layer in model.modules():
+            if isinstance(layer, Linear):
+                layer.gradient_room = rooms.get(layer.weight)
+                self._layers.append(layer)
+
+    def close(self) -> None:
+        """Undo `attach`: the layers hold the buffer, and may outlive this."""
+        for layer in self._layers:
+            layer.gradient_room = None
+        self._layers.clear()
 
     def collect(self) -> None:
         """Move this rank's gradients, of one or several backward passes, into the buffer."""
@@ -129,9 +146,10 @@ class GradientSum:
         while self._num_sent < len(self._pieces):
             self._send_next()
         self._num_sent = 0
+        self._buffer.finish()
         for piece in self._pieces:
             piece.receive()
 
     def _send_next(self) -> None:
-        self._pieces[self._num_sent].send(self._world)
+        self._pieces[self._num_sent].send()
         self._num_sent += 1

@@ -72,7 +72,11 @@ class Replicated:
 
     def gradient_sum(self, model: DistilBert) -> GradientSum | None:
         """The sum over all ranks; None for a single process."""
-        return GradientSum(model.parameters(), self._communicator) if self._communicator.size > 1 else None
+        if self._communicator.size == 1:
+            return None
+        total = GradientSum(model.parameters(), self._communicator)
+        total.attach(model)
+        return total
 
     def num_idle(self, num_passes: int, most_passes: Callable[[], int]) -> int:  # noqa: ARG002
         """Always 0."""
