@@ -24,6 +24,9 @@ _PUBLIC: Final = {
 }
 """Public name -> where it is defined. A name that is not here may change in any version."""
 
+_TRAINING: Final = ("wirebert.api.training", "wirebert.api.classifier")
+"""Modules that import PyTorch."""
+
 __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
@@ -31,6 +34,8 @@ def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'wirebert' has no attribute {name!r}")
     module, _, own = _PUBLIC[name].partition(":")
+    if module in _TRAINING:
+        importlib.import_module("wirebert.telemetry.threads").import_pytorch()
     value = getattr(importlib.import_module(module), own)
     globals()[name] = value
     return value

@@ -34,6 +34,7 @@ from wirebert.model.config import find_architecture
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serialization import merge
 from wirebert.telemetry.processors import has_nvidia_gpu
+from wirebert.telemetry.threads import import_pytorch
 from wirebert.training.config import TrainConfig
 from wirebert.untrusted_text import warn
 from wirebert.workflows.findings import require_no_warnings
@@ -67,6 +68,7 @@ def train(options: argparse.Namespace) -> None:
 
 def _train_as_rank(options: argparse.Namespace) -> None:
     """Train as one of the processes that a launcher such as torchrun has started."""
+    import_pytorch()
     from wirebert.training.interruption import sigterm_as_exception
     from wirebert.training.parallel.process_group import init_process_group
     from wirebert.workflows.fit import run_worker
@@ -263,6 +265,7 @@ def fit(
     is_here = ranks.group is None and not isinstance(executor, Pool | RayCluster)
     read = start_reading(run, folder).result if is_here and isinstance(run, RunConfig) else None
     command = "learn" if isinstance(run, LearnConfig) else "train"
+    import_pytorch()
     try:
         with ranks.joined() as group:
             from wirebert.training.interruption import sigterm_as_exception
