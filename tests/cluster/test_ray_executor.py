@@ -281,16 +281,22 @@ def test_workers_stay_for_the_next_job_and_go_on_while_a_result_is_looked_at():
 
 
 class WithNode:
-    """A job whose results tell on which node they were made; slow, so that all nodes have a part of it."""
+    """A job whose results tell on which node they were made; slow, so that all nodes have a part of it.
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    Its second item on the node that ends takes a worker longer than the end of the node.
+    """
+
+    def __init__(self, job: Job, ending: str) -> None:
+        self.job, self.ending = job, ending
 
     def load(self) -> Callable[[Any], tuple[str, Any]]:
         work, node = self.job.load(), import_ray().get_runtime_context().get_node_id()
+        is_first = True
 
         def slow(item: Any) -> tuple[str, Any]:
-            time.sleep(0.3)
+            nonlocal is_first
+            time.sleep(0.3 if is_first or node != self.ending else 20.0)
+            is_first = False
             return node, work(item)
 
         return slow
@@ -308,7 +314,7 @@ class EndNode:
         if self.is_over or type(getattr(job, "job", job)).__name__ != self.job:
             yield from self.executor.run(job, items)
             return
-        for node, result in self.executor.run(WithNode(job), items):
+        for node, result in self.executor.run(WithNode(job, self.node.node_id), items):
             if node == self.node.node_id and not self.is_over:
                 self.cluster.remove_node(self.node, allow_graceful=False)
                 self.is_over = True
