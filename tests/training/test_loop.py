@@ -173,6 +173,24 @@ def test_flow_that_does_not_fit_alone_stops_with_a_sentence(make_model: MakeMode
         next(iter(train(state, feed)))
 
 
+def test_a_device_that_others_have_filled_is_told_with_ways_out(
+    make_model: MakeModel, make_flows: MakeFlows, monkeypatch: pytest.MonkeyPatch
+):
+    model = make_model()
+
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore of it.")
+
+    monkeypatch.setattr(model, "to", run_out)
+    with pytest.raises(TrainingError) as caught:
+        start(model, make_flows(64))
+    assert str(caught.value) == (
+        "cpu has no memory left for the weights, perhaps because of other programs; end them (`nvidia-smi` "
+        "shows them), choose another GPU with CUDA_VISIBLE_DEVICES, or set training.device=cpu (CUDA out of "
+        "memory. Tried to allocate 20.00 MiB.)"
+    )
+
+
 def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, make_flows: MakeFlows):
     state, feed = start(make_model(), make_flows(40), epochs=1)  # steps of 32 and 8 flows
     first, second = train(state, feed)

@@ -128,12 +128,23 @@ class TrainState:
         world: Communicator = SINGLE_RANK,
         soft: SoftTargets | None = None,
     ) -> "TrainState":
-        """The state before the first step, with the model (or its sharded copy) on the device."""
+        """The state before the first step, with the model (or its sharded copy) on the device.
+
+        Raises:
+            TrainingError: the device has no memory for the weights.
+        """
         device = choose_device(config)
         precision = choose_precision(config, device)
         strategy = choose_strategy(config, model, device, world)
         compiling = compile_kernels(config, model.architecture)
-        model = strategy.place(model, device)
+        try:
+            model = strategy.place(model, device)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{device} has no memory left for the weights, perhaps because of other programs; end them "
+                "(`nvidia-smi` shows them), choose another GPU with CUDA_VISIBLE_DEVICES, or set "
+                f"training.device=cpu ({str(error).splitlines()[0]})"
+            ) from error
         objective = Objective.for_classes(class_counts, config)
         if compiling is not None:
             compiling.exception()  # waits; the first step shows what failed
