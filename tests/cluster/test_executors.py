@@ -1,4 +1,5 @@
 import multiprocessing.spawn
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -161,3 +162,11 @@ def test_workers_that_are_killed_before_they_read_anything_do_not_hold_up_the_po
     job = Long("x" * 3_000_000)
     assert sorted(Pool(num_workers).run(job, range(5))) == [3_000_000 + number for number in range(5)]
     assert (tmp_path / "3").exists()
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_may_have_a_long_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(multiprocessing.util, "get_temp_dir", lambda: str(folder))
+    assert sorted(Pool(1).run(Long("abc"), [1, 2])) == [4, 5]

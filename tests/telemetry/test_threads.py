@@ -1,16 +1,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from wirebert.cli import training_commands
-from wirebert.cluster.executors import Pool
-from wirebert.config import resolve_run
-from wirebert.console import SafeConsole
-from wirebert.run_folder import RunFolder
 from wirebert.telemetry.threads import SPIN_COUNT
+from wirebert.workflows import ranks
+from wirebert.workflows.ranks import Ranks
 
 IMPORT = "from wirebert.telemetry.threads import import_pytorch; import_pytorch()"
 CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
@@ -55,10 +51,10 @@ def test_the_library_imports_pytorch_so():
     assert spin_counts("import wirebert; wirebert.train")[0] == SPIN_COUNT
 
 
-def test_the_commands_that_train_import_pytorch_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_training_imports_pytorch_so(monkeypatch: pytest.MonkeyPatch):
     def stop() -> None:
         raise InterruptedError
 
-    monkeypatch.setattr(training_commands, "import_pytorch", stop)
-    with pytest.raises(InterruptedError):
-        training_commands.fit(resolve_run(), RunFolder(tmp_path), SafeConsole(), executor=Pool(1))
+    monkeypatch.setattr(ranks, "import_pytorch", stop)
+    with pytest.raises(InterruptedError), Ranks(1).joined():
+        pass

@@ -265,7 +265,6 @@ def fit(
     is_here = ranks.group is None and not isinstance(executor, Pool | RayCluster)
     read = start_reading(run, folder).result if is_here and isinstance(run, RunConfig) else None
     command = "learn" if isinstance(run, LearnConfig) else "train"
-    import_pytorch()
     try:
         with ranks.joined() as group:
             from wirebert.training.interruption import sigterm_as_exception

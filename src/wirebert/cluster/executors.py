@@ -77,7 +77,7 @@ class Pool:
         with _threads_per_process(max(1, num_processors() // self.num_workers)), _served(job) as address:
             yield from self._results(address, dict(enumerate(items)))
 
-    def _results(self, address: str, waiting: dict[int, Any]) -> Iterator[Any]:
+    def _results(self, address: Any, waiting: dict[int, Any]) -> Iterator[Any]:
         losses = Losses()
         while waiting:
             num_workers = min(self.num_workers, len(waiting))
@@ -107,15 +107,17 @@ class Pool:
 
 
 @contextmanager
-def _served(job: Job) -> Generator[str]:
+def _served(job: Job) -> Generator[Any]:
     """The address at which workers get the job.
 
     What a process is started with, multiprocessing writes into a pipe whose other end it holds itself: of
     more than a pipe holds, it would wait for ever for a worker that was killed before it had read all.
     """
-    pickled = ForkingPickler.dumps(job)
-    listener = connection.Listener(family="AF_UNIX", authkey=current_process().authkey)
-    is_over = Event()
+    pickled, key, is_over = ForkingPickler.dumps(job), current_process().authkey, Event()
+    try:
+        listener = connection.Listener(authkey=key)
+    except OSError:  # the path of a temporary folder may be too long for a socket
+        listener = connection.Listener(("127.0.0.1", 0), authkey=key)
 
     def serve() -> None:
         while not is_over.is_set():
@@ -125,11 +127,11 @@ def _served(job: Job) -> Generator[str]:
     thread = Thread(target=serve, name="job for workers", daemon=True)
     thread.start()
     try:
-        yield str(listener.address)
+        yield listener.address
     finally:
         is_over.set()
         with suppress(OSError, EOFError):  # wakes the thread
-            connection.Client(str(listener.address), authkey=current_process().authkey).close()
+            connection.Client(listener.address, authkey=key).close()
         thread.join()
         listener.close()
 
@@ -224,7 +226,7 @@ _worker: dict[str, Any] = {}
 """The job of this worker process, and what it loaded."""
 
 
-def _start_worker(address: str, parent: int) -> None:
+def _start_worker(address: Any, parent: int) -> None:
     """Set up a worker process: Ctrl-C is for the parent, and without the parent it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with connection.Client(address, authkey=current_process().authkey) as parent_side:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from wirebert.companion_process import THREADS
 from wirebert.telemetry.processors import num_processors
+from wirebert.telemetry.threads import import_pytorch
 
 if TYPE_CHECKING:
     from wirebert.training.parallel.process_group import ProcessGroup
@@ -37,6 +38,7 @@ class Ranks:
             yield self.group
             return
         with other_ranks(self.number):
+            import_pytorch()
             from wirebert.training.parallel.process_group import init_process_group
 
             with init_process_group(os.environ) as group:
