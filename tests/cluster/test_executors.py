@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing import AuthenticationError, current_process
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from wirebert.cluster.executors import MAX_LOSSES, InProcess, Losses, Pool
+from wirebert.cluster.executors import MAX_LOSSES, InProcess, Losses, Pool, serve_job
 from wirebert.cluster.staging import CountRows
 from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import FlowSchema
@@ -152,7 +153,9 @@ def test_workers_that_are_killed_before_they_read_anything_do_not_hold_up_the_po
     python = tmp_path / "python"
     python.write_text(
         f"""#!/bin/sh
-        for number in 1 2 3; do mkdir {tmp_path}/$number 2>/dev/null && kill -9 $$; done
+        case "$*" in *spawn_main*)  # not Python's own helper
+            for number in 1 2 3; do mkdir {tmp_path}/$number 2>/dev/null && kill -9 $$; done
+        esac
         exec {sys.executable} "$@"
         """
     )
@@ -162,6 +165,16 @@ def test_workers_that_are_killed_before_they_read_anything_do_not_hold_up_the_po
     job = Long("x" * 3_000_000)
     assert sorted(Pool(num_workers).run(job, range(5))) == [3_000_000 + number for number in range(5)]
     assert (tmp_path / "3").exists()
+
+
+def test_a_job_is_handed_only_to_those_with_the_key():
+    with serve_job(Long("abc")) as address:
+        assert Path(address).parent.stat().st_mode & 0o077 == 0
+        with pytest.raises(AuthenticationError):
+            Client(address, authkey=b"another")
+        with Client(address, authkey=current_process().authkey) as connection:
+            assert connection.recv() == Long("abc")
+    assert not Path(address).exists()
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ class Pool:
 
     def run(self, job: Job, items: Sequence[Any]) -> Iterator[Any]:
         """The result of each item, in any order."""
-        with _threads_per_process(max(1, num_processors() // self.num_workers)), _served(job) as address:
+        with _threads_per_process(max(1, num_processors() // self.num_workers)), serve_job(job) as address:
             yield from self._results(address, dict(enumerate(items)))
 
     def _results(self, address: Any, waiting: dict[int, Any]) -> Iterator[Any]:
@@ -83,6 +83,8 @@ class Pool:
             num_workers = min(self.num_workers, len(waiting))
             start = get_context("spawn"), _start_worker, (address, os.getpid())
             pool = ProcessPoolExecutor(num_workers, *start)
+            # All at once: the pool's thread fails if a worker is added while it clears up after a dead one.
+            pool._safe_to_dynamically_spawn_children = False  # pyright: ignore
             futures: dict[Future[Any], int] = {}
             unsent = iter([*waiting.items()])
             try:
@@ -107,7 +109,7 @@ class Pool:
 
 
 @contextmanager
-def _served(job: Job) -> Generator[Any]:
+def serve_job(job: Job) -> Generator[Any]:
     """The address at which workers get the job.
 
     What a process is started with, multiprocessing writes into a pipe whose other end it holds itself: of
