@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError, current_process
 from multiprocessing.connection import Client, Connection
@@ -165,6 +166,15 @@ def test_workers_that_are_killed_before_they_read_anything_do_not_hold_up_the_po
     job = Long("x" * 3_000_000)
     assert sorted(Pool(num_workers).run(job, range(5))) == [3_000_000 + number for number in range(5)]
     assert (tmp_path / "3").exists()
+
+
+@pytest.mark.slow
+def test_no_worker_is_added_to_a_pool_that_works(monkeypatch: pytest.MonkeyPatch):
+    def fail(_: ProcessPoolExecutor) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", fail)
+    assert sorted(Pool(2).run(Long("abc"), [1, 2, 3])) == [4, 5, 6]
 
 
 def test_a_job_is_handed_only_to_those_with_the_key():

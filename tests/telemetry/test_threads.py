@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
@@ -58,3 +60,17 @@ def test_a_training_imports_pytorch_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ranks, "import_pytorch", stop)
     with pytest.raises(InterruptedError), Ranks(1).joined():
         pass
+
+
+def test_other_ranks_are_started_before_pytorch_is_imported(monkeypatch: pytest.MonkeyPatch):
+    done: list[str] = []
+
+    @contextmanager
+    def start(_number: int) -> Generator[None]:
+        done.append("others start")
+        yield
+
+    monkeypatch.setattr(ranks, "other_ranks", start)
+    monkeypatch.setattr(ranks, "import_pytorch", lambda: done.append("import"))
+    with Ranks(2).joined():
+        assert done == ["others start", "import"]

@@ -10,9 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wirebert.errors import TrainingError
 from wirebert.model.distilbert import DistilBert
+from wirebert.model.linear import Linear
 from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledFlows, StepFlows, steps
 from wirebert.training.loop import TrainState, TrainStep, train
+from wirebert.training.parallel.gradient_sum import GradientSum
+from wirebert.training.parallel.process_group import Communicator
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledFlows]
@@ -189,6 +192,16 @@ def test_a_device_that_others_have_filled_is_told_with_ways_out(
         "shows them), choose another GPU with CUDA_VISIBLE_DEVICES, or set training.device=cpu (CUDA out of "
         "memory. Tried to allocate 20.00 MiB.)"
     )
+
+
+def test_a_closed_training_leaves_no_buffer_at_the_layers(make_model: MakeModel, make_flows: MakeFlows):
+    state, _ = start(make_model(), make_flows(64))
+    state.gradient_sum = GradientSum(state.model.parameters(), Communicator(0, 2))
+    state.gradient_sum.attach(state.model)
+    layers = [layer for layer in state.model.modules() if isinstance(layer, Linear)]
+    assert all(layer.gradient_room is not None for layer in layers)
+    state.close()
+    assert all(layer.gradient_room is None for layer in layers)
 
 
 def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, make_flows: MakeFlows):

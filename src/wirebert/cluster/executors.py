@@ -134,7 +134,7 @@ def serve_job(job: Job) -> Generator[Any]:
         is_over.set()
         with suppress(OSError, EOFError):  # wakes the thread
             connection.Client(listener.address, authkey=key).close()
-        thread.join()
+        thread.join(_LOOK_S)
         listener.close()
 
 

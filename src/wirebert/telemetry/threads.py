@@ -7,7 +7,7 @@ from typing import Final
 
 SPIN_COUNT: Final = "2000"
 """Rounds of waiting before a thread sleeps, 300,000 by default. Chosen on two cores: training takes 0.2 to
-0.6 times as long beside another process, and up to 1.07 times alone (docs/experiments.md, 2026-12-01)."""
+0.6 times as long beside another process, and 1.1 times alone (docs/experiments.md, 2026-12-01)."""
 
 
 def import_pytorch() -> None:

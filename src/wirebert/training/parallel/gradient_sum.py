@@ -74,14 +74,14 @@ class GradientSum:
         trained = [parameter for parameter in parameters if parameter.requires_grad][::-1]
         self._buffer = summed_buffer(sum(_room(own) for own in trained), trained[0].device, world)
         self._pieces: list[_Piece] = []
-        start = num_bytes = 0
+        start = end = 0
         members: list[nn.Parameter] = []
         for parameter in trained:
             members.append(parameter)
-            num_bytes += _room(parameter) * self._buffer.numbers.itemsize
-            if num_bytes >= piece_bytes or parameter is trained[-1]:
+            end += _room(parameter)
+            if (end - start) * self._buffer.numbers.itemsize >= piece_bytes or parameter is trained[-1]:
                 self._pieces.append(_Piece(members, self._buffer, start))
-                start, num_bytes, members = start + sum(_room(own) for own in members), 0, []
+                start, members = end, []
         self._num_sent = 0
         self._layers: list[Linear] = []
 
