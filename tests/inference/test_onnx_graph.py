@@ -28,21 +28,32 @@ def torch_logits(model: DistilBert, ids: np.ndarray, mask: np.ndarray) -> np.nda
         return model(torch.from_numpy(ids).long(), torch.from_numpy(mask).bool()).numpy()
 
 
+@pytest.fixture(scope="module")
+def of_layers(untrained: Tiny, artifact: Artifact, schema: FlowSchema, table: pa.Table) -> Tiny:
+    """A small model of some layers, and its artifact."""
+
+    def made(num_layers: int, config: EncodingConfig | None = None) -> tuple[Artifact, DistilBert]:
+        return untrained(schema, table, artifact.classes, config, num_layers=num_layers)
+
+    return made
+
+
 @pytest.mark.parametrize("leave_out", [True, False])
 @pytest.mark.parametrize("folded_tokens", [0, 4096])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_the_graph_computes_what_the_model_does(
-    make_artifact: Tiny,
-    schema: FlowSchema,
+    of_layers: Tiny,
     table: pa.Table,
     leave_out: bool,
     folded_tokens: int,
+    num_layers: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
     """With and without positions, with and without the first block looked up by token; rows of many lengths
-    at once.
+    at once; with a block that is first and last.
     """
     monkeypatch.setattr(onnx_graph, "FOLDED_TOKENS", folded_tokens)
-    artifact, model = make_artifact(schema, table, EncodingConfig(omit_most_frequent=leave_out))
+    artifact, model = of_layers(num_layers, EncodingConfig(omit_most_frequent=leave_out))
     assert artifact.weights["distilbert.embeddings.position_embeddings.weight"].any() != leave_out
     block = artifact.tokenizer.encode(table)
     ids, mask = padded(block, np.arange(60), pad_id=artifact.tokenizer.pad_id)
@@ -71,19 +82,26 @@ def ranges_on(artifact: Artifact, table: pa.Table) -> dict[str, tuple[float, flo
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, ends, strict=True)}
 
 
-def test_every_matrix_product_of_the_blocks_has_a_range(artifact: Artifact, table: pa.Table):
-    found = ranges_on(artifact, table)
-    # What the first block multiplies with query, key and value is looked up.
+def test_every_matrix_product_of_the_blocks_has_a_range(of_layers: Tiny, table: pa.Table):
+    found = ranges_on(of_layers(3)[0], table)
+    # Query, key and value are looked up in the first block, and not needed for all slots in the last.
     assert list(found) == [
         *("0.context", "0.attended", "0.inner"),
         *("1.hidden", "1.context", "1.attended", "1.inner"),
+        *("2.context", "2.attended", "2.inner"),
     ]
     assert all(low < high for low, high in found.values())
     assert found["0.inner"][0] == pytest.approx(-0.17, abs=0.01)  # the least that GELU gives
 
 
 @pytest.fixture(scope="module")
-def eight_bit(artifact: Artifact, table: pa.Table) -> bytes:
+def deep(of_layers: Tiny) -> tuple[Artifact, DistilBert]:
+    return of_layers(3)
+
+
+@pytest.fixture(scope="module")
+def eight_bit(deep: tuple[Artifact, DistilBert], table: pa.Table) -> bytes:
+    artifact, _ = deep
     return model_bytes(artifact.architecture, weights_of(artifact), ranges=ranges_on(artifact, table))
 
 
@@ -91,16 +109,16 @@ def test_two_products_of_eight_bits_have_room_in_sixteen(eight_bit: bytes) -> No
     graph = onnx.load_model_from_string(eight_bit).graph
     kinds = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
     steps = [each for each in kinds.values() if each.dtype == np.int8]
-    assert len(steps) == 9
+    assert len(steps) == 12
     most = max(int(np.abs(each.astype(int)).max()) for each in steps)
     assert most == 64
     assert 2 * 255 * most < 2**15
 
 
 def test_eight_bit_products_are_near_the_model(
-    artifact: Artifact, make_artifact: Tiny, schema: FlowSchema, table: pa.Table, eight_bit: bytes
+    deep: tuple[Artifact, DistilBert], table: pa.Table, eight_bit: bytes
 ):
-    _, model = make_artifact(schema, table)
+    artifact, model = deep
     ids, mask = padded(artifact.tokenizer.encode(table), np.arange(60), pad_id=artifact.tokenizer.pad_id)
     found = softmax(open_session(eight_bit).run(None, {"ids": ids, "mask": mask})[0])
     expected = softmax(torch_logits(model, ids, mask))
@@ -109,19 +127,20 @@ def test_eight_bit_products_are_near_the_model(
 
 
 def test_an_eight_bit_score_does_not_depend_on_the_rows_beside_it(
-    artifact: Artifact, table: pa.Table, eight_bit: bytes
+    deep: tuple[Artifact, DistilBert], table: pa.Table, eight_bit: bytes
 ):
+    artifact, _ = deep
     block = artifact.tokenizer.encode(table)
     backend = OnnxBackend("onnx-int8", eight_bit, pad_id=artifact.tokenizer.pad_id)
     alone = [backend.logits(artifact.tokenizer.encode(table.slice(row, 1))) for row in range(60)]
     np.testing.assert_allclose(backend.logits(block), np.concatenate(alone), atol=1e-4)
 
 
-def test_the_eight_bit_file_holds_weights_of_one_byte(artifact: Artifact, eight_bit: bytes):
+def test_the_eight_bit_file_holds_weights_of_one_byte(eight_bit: bytes):
     tensors = {tensor.name: tensor for tensor in onnx.load_from_string(eight_bit).graph.initializer}
     kinds = [tensor.data_type for tensor in tensors.values()]
-    # Six products a block, less the three of the first block that are looked up.
-    assert kinds.count(onnx.TensorProto.INT8) == 2 * 6 - 3
+    # Six products a block, less query, key and value of the first, looked up, and of the last, in float.
+    assert kinds.count(onnx.TensorProto.INT8) == 3 * 6 - 3 - 3
 
 
 def test_the_file_is_a_valid_model_that_says_what_it_is(artifact: Artifact):

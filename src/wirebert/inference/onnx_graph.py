@@ -5,11 +5,13 @@ same as `wirebert.model.distilbert`, with constants folded in advance:
 
 - Without positions a token's normalised embedding depends on its id alone, and so do its query, key and
   value in the first block: they are looked up, not multiplied (for vocabularies up to `FOLDED_TOKENS`).
-- The last block is computed for the `[CLS]` slot only, since nothing reads its other slots.
+- The last block is computed for the `[CLS]` slot only, since nothing reads its other slots. It needs no keys
+  and values: for query q, states h and attention a, q . (K h) = (K^T q) . h, and sum(a V h) = V sum(a h).
 
-With `ranges`, matrix products are 8-bit: weights with a scale per output column, activations with one scale
-per tensor, fixed in advance from the `ranges` on sample rows. Fixed scales keep rows independent: with scales
-from each batch ("dynamic" quantisation), the verdict of a flow would depend on other flows in the batch.
+With `ranges`, matrix products are 8-bit, but for these few of the last block: weights with a scale per output
+column, activations with one scale per tensor, fixed in advance from the `ranges` on sample rows. Fixed scales
+keep rows independent: with scales from each batch ("dynamic" quantisation), the verdict of a flow would
+depend on other flows in the batch.
 
 Source for the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", 2018, section 2.
@@ -34,6 +36,8 @@ in 16 bits, where 2 * 255 * 64 has room, and the sum of 127 steps is cut off wit
 _CONTRIB: Final = "com.microsoft"
 _OPSET, _IR_VERSION = 17, 8
 _NORM_EPS: Final = 1e-12
+_HIDDEN: Final = 1e9
+"""What is taken from the attention scores of padding."""
 _LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
 
 Array = Float32[np.ndarray, "..."]
@@ -133,12 +137,21 @@ class _Graph:
                 inputs[:5] if gelu else [*inputs, self.constant(bias)],
                 domain=_CONTRIB,
             )
-        return self.add("BiasGelu", [product, self.constant(bias)], domain=_CONTRIB) if gelu else product
+        # Gelu by tanh differs by 0.0005 at most, a small part of the 8-bit step that follows, and is faster.
+        kind = "FastGelu" if operand.scale else "BiasGelu"
+        return self.add(kind, [product, self.constant(bias)], domain=_CONTRIB) if gelu else product
 
     def first_slot(self, tensor: str) -> str:
         """The `[CLS]` slot of each row, as a row of one slot."""
         start, stop, axis = (self.constant([at], np.int64) for at in (0, 1, 1))
         return self.add("Slice", [tensor, start, stop, axis])
+
+    def hiding(self, mask: str, *, axis: int) -> str:
+        """To add to attention scores: 0 at tokens, a large negative number at padding; with a new axis."""
+        mask = self.add("Cast", [mask], to=self._onnx.TensorProto.FLOAT)
+        is_padding = self.add("Sub", [mask, self.constant(1)])  # -1 at padding
+        hidden = self.add("Mul", [is_padding, self.constant(_HIDDEN)])
+        return self.add("Unsqueeze", [hidden, self.constant([axis], np.int64)])
 
     def normalized(self, tensor: str, weight: Array, bias: Array) -> str:
         constants = self.constant(weight), self.constant(bias)
@@ -222,19 +235,22 @@ def _write_block(
     def of(name: str) -> tuple[Array, Array]:
         return weights[f"{_LAYER}{index}.{name}.weight"], weights[f"{_LAYER}{index}.{name}.bias"]
 
-    is_last = index == architecture.num_layers - 1
-    asking = graph.first_slot(hidden) if is_last else hidden
-    query, key, value = (
-        _looked_up(graph, weights, is_last)
-        if index == 0 and _is_folded(weights)
-        else _projected(graph, weights, index, hidden, is_last)
-    )
-    context = graph.add(
-        "MultiHeadAttention",
-        [query, key, value, "", "mask"],
-        domain=_CONTRIB,
-        num_heads=architecture.num_heads,
-    )
+    asking = hidden
+    if index == architecture.num_layers - 1:
+        asking = graph.first_slot(hidden)
+        context = _attention_of_first_slot(graph, architecture, weights, asking, hidden)
+    else:
+        projections = (
+            _looked_up(graph, weights)
+            if index == 0 and _is_folded(weights)
+            else _projected(graph, weights, index, hidden)
+        )
+        context = graph.add(
+            "MultiHeadAttention",
+            [*projections, "", "mask"],
+            domain=_CONTRIB,
+            num_heads=architecture.num_heads,
+        )
     attended = graph.product(graph.operand(f"{index}.context", context), *of("attention.out_lin"))
     attended = graph.normalized(graph.add("Add", [attended, asking]), *of("sa_layer_norm"))
     inner = graph.product(graph.operand(f"{index}.attended", attended), *of("ffn.lin1"), gelu=True)
@@ -242,17 +258,46 @@ def _write_block(
     return graph.normalized(graph.add("Add", [inner, attended]), *of("output_layer_norm"))
 
 
-def _projected(
-    graph: _Graph, weights: Mapping[str, Array], index: int, hidden: str, is_last: bool
-) -> list[str]:
+def _projected(graph: _Graph, weights: Mapping[str, Array], index: int, hidden: str) -> list[str]:
     """Query, key and value of a block."""
     operand = graph.operand(f"{index}.hidden", hidden)
-    asking = _Operand(graph.first_slot(operand.tensor), operand.scale, operand.zero) if is_last else operand
     name = f"{_LAYER}{index}.attention."
     return [
-        graph.product(source, weights[f"{name}{letter}_lin.weight"], weights[f"{name}{letter}_lin.bias"])
-        for letter, source in (("q", asking), ("k", operand), ("v", operand))
+        graph.product(operand, weights[f"{name}{letter}_lin.weight"], weights[f"{name}{letter}_lin.bias"])
+        for letter in "qkv"
     ]
+
+
+def _attention_of_first_slot(
+    graph: _Graph, architecture: Architecture, weights: Mapping[str, Array], asking: str, hidden: str
+) -> str:
+    """What the first slots (`asking`) attend to in the last block, from the states of all slots.
+
+    Shapes: R rows, S slots, H heads of width D, E = H D. The bias of the keys adds the same to all scores of
+    a row, so softmax ignores it; attention adds up to 1, so the bias of the values is added at the end.
+    """
+    num_heads, width = architecture.num_heads, architecture.dim // architecture.num_heads
+    name = f"{_LAYER}{architecture.num_layers - 1}.attention."
+    matrix = {letter: weights[f"{name}{letter}_lin.weight"] for letter in "qkv"}  # E x E, output first
+    bias = {letter: weights[f"{name}{letter}_lin.bias"] for letter in "qv"}
+    by_head = {letter: matrix[letter].reshape(num_heads, width, -1) for letter in "kv"}  # H x D x E
+
+    def by(kind: str, tensor: str, weight: Array) -> str:
+        return graph.add(kind, [tensor, graph.constant(weight)])
+
+    def with_heads_swapped(tensor: str) -> str:
+        return graph.add("Transpose", [tensor], perm=[1, 0, 2])
+
+    query = by("Add", by("MatMul", asking, matrix["q"].T), bias["q"])
+    query_RHD = graph.add("Reshape", [query, graph.constant([-1, num_heads, width], np.int64)])
+    asked_HRE = by("MatMul", with_heads_swapped(query_RHD), by_head["k"] * width**-0.5)
+    scores_RHS = graph.add("FusedMatMul", [with_heads_swapped(asked_HRE), hidden], domain=_CONTRIB, transB=1)
+    hides_padding = graph.hiding("mask", axis=1)
+    attention_RHS = graph.add("Softmax", [graph.add("Add", [scores_RHS, hides_padding])], axis=-1)
+    mean_HRE = with_heads_swapped(graph.add("MatMul", [attention_RHS, hidden]))
+    values_RHD = with_heads_swapped(by("MatMul", mean_HRE, by_head["v"].transpose(0, 2, 1)))
+    joined = graph.add("Reshape", [values_RHD, graph.constant([-1, 1, architecture.dim], np.int64)])
+    return by("Add", joined, bias["v"])
 
 
 def _is_folded(weights: Mapping[str, Array]) -> bool:
@@ -260,7 +305,7 @@ def _is_folded(weights: Mapping[str, Array]) -> bool:
     return num_tokens <= FOLDED_TOKENS and not weights[_EMBEDDINGS + "position_embeddings.weight"].any()
 
 
-def _looked_up(graph: _Graph, weights: Mapping[str, Array], is_last: bool) -> list[str]:
+def _looked_up(graph: _Graph, weights: Mapping[str, Array]) -> list[str]:
     """Query, key and value of the first block, by token."""
     norm = weights[_EMBEDDINGS + "LayerNorm.weight"], weights[_EMBEDDINGS + "LayerNorm.bias"]
     states = _normalized(weights[_EMBEDDINGS + "word_embeddings.weight"], *norm)
@@ -269,7 +314,7 @@ def _looked_up(graph: _Graph, weights: Mapping[str, Array], is_last: bool) -> li
         name = f"{_LAYER}0.attention.{letter}_lin."
         table = states @ weights[name + "weight"].T + weights[name + "bias"]
         projections.append(graph.add("Gather", [graph.constant(table), "ids"]))
-    return [graph.first_slot(projections[0]) if is_last else projections[0], *projections[1:]]
+    return projections
 
 
 def _normalized(states: Array, weight: Array, bias: Array) -> Array:
