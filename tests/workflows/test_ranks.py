@@ -76,6 +76,27 @@ def test_one_rank_is_this_process_alone(tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_rank_joins_before_it_imports_what_its_jobs_need(tmp_path: Path):
+    """Until it has joined, the first rank waits."""
+    done = run(
+        """
+        import os, sys
+        from wirebert.cli.main import main
+        from wirebert.training.parallel import process_group
+
+        def join(_environment):
+            print("wirebert.training.trainer" in sys.modules)
+            raise SystemExit(0)
+
+        process_group.init_process_group = join
+        os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
+        main(["train"])
+        """,
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 @pytest.mark.soak
 def test_two_ranks_that_the_command_starts_report_what_one_process_does(traffic: Path, tmp_path: Path):
     for number in (1, 2):

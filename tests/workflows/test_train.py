@@ -21,10 +21,12 @@ from wirebert.data.flows import find_files, open_flows
 from wirebert.decision.traffic_blocks import TrafficBlocks
 from wirebert.inference.artifact import load_artifact
 from wirebert.run_folder import RunFolder, locked
+from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows import fit as fitting
 from wirebert.workflows import prepare as preparing
 from wirebert.workflows import train as pipeline
 from wirebert.workflows import typed_rows
+from wirebert.workflows.rank_jobs import KernelJob
 
 Splits = dict[str, dict[str, dict[str, object]]]
 
@@ -347,6 +349,21 @@ def test_other_processes_help_beside_a_gpu_only(
 
     monkeypatch.setattr(fitting, "choose_training_device", chosen)
     assert fitting.has_companions(resolve_run().training) == is_beside
+
+
+def test_other_ranks_get_their_kernels_ready_while_the_first_one_reads(monkeypatch: pytest.MonkeyPatch):
+    sent: list[object] = []
+
+    def send(_group: ProcessGroup, job: object) -> None:
+        sent.append(job)
+
+    monkeypatch.setattr(ProcessGroup, "send_job", send)
+    run = resolve_run(None, ["model.size=mini", "training.device=cpu"])
+    pipeline.warm_up(run, SINGLE_PROCESS)
+    [job] = sent
+    assert isinstance(job, KernelJob)
+    assert job.training == run.training
+    assert (job.architecture.dim, job.architecture.num_heads) == (128, 4)
 
 
 @pytest.mark.slow

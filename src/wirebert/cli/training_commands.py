@@ -71,13 +71,16 @@ def _train_as_rank(options: argparse.Namespace) -> None:
     import_pytorch()
     from wirebert.training.interruption import sigterm_as_exception
     from wirebert.training.parallel.process_group import init_process_group
-    from wirebert.workflows.fit import run_worker
 
     with init_process_group(os.environ) as group:
         if group.communicator.is_main:
             with closing(executor_of(options)) as executor:
                 _begin_or_resume(options, Ranks(group.communicator.size, group), executor)
         else:
+            from wirebert.workflows.rank_jobs import (
+                run_worker,  # now: the first rank waits until this one has joined
+            )
+
             with sigterm_as_exception():
                 run_worker(group)
 

@@ -6,7 +6,6 @@ A training runs in one or several processes: the first owns the run and its data
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, cast
 
 import numpy as np
@@ -31,13 +30,11 @@ from wirebert.decision.traffic_blocks import TrafficBlocks
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import DataError, RunError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.coverage import count_marked, marked_tokens
 from wirebert.inference.detector import Detector, Scores, choose_device
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, numpy_state
-from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
@@ -50,43 +47,24 @@ from wirebert.telemetry.screen import display
 from wirebert.telemetry.trackers import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import Corruption, RowChange
+from wirebert.training.corruption import Corruption
 from wirebert.training.device import choose_device as choose_training_device
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.precision import torch_threads
 from wirebert.training.result import TrainingResult
-from wirebert.training.teacher_store import open_log_probs
 from wirebert.training.trainer import fit_model
 from wirebert.workflows.distill import DistillationData, build_distillation_data
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer
 from wirebert.workflows.pretrained import is_wirebert_model
+from wirebert.workflows.rank_jobs import TrainingJob
 from wirebert.workflows.report import RunLog, show_distillation
 
 REFERENCE_ROWS: Final = 65_536
 """Validation rows whose probabilities are in memory at once."""
 
 STOP = "Ctrl-C saves and stops; `wirebert {}` continues"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingJob:
-    """What another process needs to join a training; the start weights are sent after it."""
-
-    train: Path
-    """Folder of the encoded training flows, where every process can read it."""
-
-    valid: Path
-    checkpoints: Path
-    architecture: Architecture
-    attention: AttentionKernel
-    gradient_checkpointing: bool
-    training: TrainConfig
-    seed: int
-    corruption: RowChange
-    soft: SoftTargets | None = None
-    """The teacher's probabilities for the training flows, sent as a path; None without a teacher."""
 
 
 def run_training(
@@ -148,48 +126,6 @@ def run_training(
             world=group.communicator,
             soft=soft,
         )
-
-
-def run_worker(group: ProcessGroup) -> None:
-    """The loop of every process but the first: join each training that the first one starts.
-
-    Raises:
-        RunError: this process cannot read the run folder or data.cache.
-    """
-    while (job := group.receive_job()) is not None:
-        _join(cast(TrainingJob, job), group)
-    group.release_workers()
-
-
-def _join(job: TrainingJob, group: ProcessGroup) -> None:
-    try:
-        train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
-        soft = job.soft
-        if soft is not None and soft.path is not None:
-            log_probs = open_log_probs(soft.path, len(train_flows), job.architecture.num_classes)
-            soft = replace(soft, log_probabilities=log_probs)
-    except DataError as error:
-        raise RunError(
-            f"rank {group.communicator.rank}: expected the encoded flows of the first process in "
-            f"{job.train.parent}, could not read them; put the run folder (--out), or data.cache, on a file "
-            "system that all machines share"
-        ) from error
-    model = DistilBert(
-        job.architecture, attention=job.attention, gradient_checkpointing=job.gradient_checkpointing
-    )
-    group.communicator.broadcast(model.state_dict().values())
-    fit_model(
-        model,
-        train_flows,
-        valid_flows,
-        job.training,
-        seed=job.seed,
-        corruption=job.corruption,
-        checkpoints=CheckpointFolder(job.checkpoints),
-        log=None,
-        world=group.communicator,
-        soft=soft,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, final
 
 from wirebert.companion_process import THREADS
@@ -39,6 +40,7 @@ class Ranks:
             return
         with other_ranks(self.number):
             import_pytorch()
+            import_module("wirebert.workflows.rank_jobs")  # needed soon, and the others are not here yet
             from wirebert.training.parallel.process_group import init_process_group
 
             with init_process_group(os.environ) as group:

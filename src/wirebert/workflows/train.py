@@ -47,6 +47,7 @@ from wirebert.workflows.fit import TrainedModel, fit_decision, has_companions, l
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.quick_trees import LastParts, QuickTrees, TreeRows, evaluate_trees
+from wirebert.workflows.rank_jobs import KernelJob
 from wirebert.workflows.report import (
     Artist,
     Drawing,
@@ -76,7 +77,7 @@ def train(
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     `read` gives the training data, which others have read and may have encoded; None: it is read here.
     """
-    warm_up(run)
+    warm_up(run, group)
     log = RunLog(console)
     # Classes, findings, split; nothing is fitted yet. The file is parsed once: later passes read typed rows.
     data = prepare(run, write_typed_rows(run, folder)) if read is None else read()
@@ -185,11 +186,13 @@ def evaluate_parts(
     return metrics
 
 
-def warm_up(run: RunConfig) -> None:
-    """Check device and precision, and begin to compile a GPU's kernels while the rows are read."""
+def warm_up(run: RunConfig, group: ProcessGroup) -> None:
+    """Check device and precision, and begin to compile the GPUs' kernels while the rows are read."""
     check_machine(run.training)
     if run.model.init_from == "scratch":
-        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
+        job = KernelJob(run.training, resolve(run.model, vocab_size=1, num_classes=1))
+        compile_kernels(job.training, job.architecture)
+        group.send_job(job)
 
 
 def show_prepared(data: PreparedData, log: RunLog) -> None:

@@ -17,7 +17,7 @@ from wirebert.report.report import Report, read_json
 from wirebert.run_folder import RunFolder
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.parallel.process_group import init_process_group
-from wirebert.workflows.fit import run_worker
+from wirebert.workflows.rank_jobs import run_worker
 from wirebert.workflows.train import train
 
 _LOOK_S: Final = 0.2

@@ -24,7 +24,10 @@ from wirebert.errors import ConfigError, RankLostError, Terminated
 Value = TypeVar("Value")
 
 LOOK_EVERY_S: Final = 0.2
-"""Interval at which a process checks for a failed rank or a new job."""
+"""Interval at which a process checks for a failed rank."""
+
+LOOK_FOR_JOB_S: Final = 0.02
+"""Interval at which a rank checks for a new job, while the first one waits for it."""
 
 GRACE_S: Final = 10.0
 """Time for a process to end by itself after another has failed; then it is killed."""
@@ -186,7 +189,7 @@ class JobQueue:
         self._num_words += 1
         key = f"word{self._num_words}"
         while not self._store.check([key]):
-            if self._one_failed.wait(LOOK_EVERY_S):
+            if self._one_failed.wait(LOOK_FOR_JOB_S):
                 raise SystemExit(2)
         return self.world.broadcast_object(lambda: None) if self._store.get(key) == JOB else None
 
