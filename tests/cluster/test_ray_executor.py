@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -54,6 +56,30 @@ def test_without_ray_the_extra_is_named_before_anything_is_read(
     assert predict(model, tmp_path / "missing.csv", tmp_path / "out", "--cluster", "local") == 2
     assert "pip install 'wirebert[ray]'" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of GNU's C library")
+def test_a_worker_that_has_taken_up_a_job_keeps_the_memory_that_an_item_frees():
+    script = """
+import numpy as np, psutil
+from unittest.mock import MagicMock
+from wirebert.cluster import ray_executor
+
+def left_of_an_item():
+    before = psutil.Process().memory_info().rss
+    blocks = [np.ones(20 << 20, np.uint8) for _ in range(4)]
+    del blocks
+    return (psutil.Process().memory_info().rss - before) >> 20
+
+print(left_of_an_item())
+ray_executor.import_ray = MagicMock()
+ray_executor._Worker().begin(None)
+print(left_of_an_item())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert given_back < 10
+    assert kept > 60
 
 
 @pytest.fixture
