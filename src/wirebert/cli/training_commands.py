@@ -77,9 +77,8 @@ def _train_as_rank(options: argparse.Namespace) -> None:
             with closing(executor_of(options)) as executor:
                 _begin_or_resume(options, Ranks(group.communicator.size, group), executor)
         else:
-            from wirebert.workflows.rank_jobs import (
-                run_worker,  # now: the first rank waits until this one has joined
-            )
+            # Only now: the first rank waits until this one has joined.
+            from wirebert.workflows.rank_jobs import run_worker
 
             with sigterm_as_exception():
                 run_worker(group)
