@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Generator
 from io import StringIO
 from threading import Event
 
@@ -20,14 +21,33 @@ def test_a_signal_asks_once_and_the_next_one_is_as_before(number: signal.Signals
     assert signal.getsignal(number) == before
 
 
+@pytest.fixture
+def on_hangup(request: pytest.FixtureRequest) -> Generator[None]:
+    """What SIGHUP does before the test; the tests themselves may run under nohup."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("on_hangup", [signal.SIG_DFL], indirect=True)
+@pytest.mark.usefixtures("on_hangup")
 def test_hangups_ask_for_something_else_each_time() -> None:
     stop, hangups = Event(), list[int]()
-    before = signal.getsignal(signal.SIGHUP)
     with until_asked(stop.set, lambda: hangups.append(1)):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGHUP)
     assert (len(hangups), stop.is_set()) == (2, False)
-    assert signal.getsignal(signal.SIGHUP) == before
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("on_hangup", [signal.SIG_IGN], indirect=True)
+@pytest.mark.usefixtures("on_hangup")
+def test_under_nohup_a_hangup_asks_for_nothing() -> None:
+    stop = Event()
+    with until_asked(stop.set):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.is_set()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_verdicts_are_counted_by_class_over_all_tables() -> None:
