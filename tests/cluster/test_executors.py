@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import AuthenticationError, current_process
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pytest
@@ -185,6 +186,20 @@ def test_a_job_is_handed_only_to_those_with_the_key():
         with Client(address, authkey=current_process().authkey) as connection:
             assert connection.recv() == Long("abc")
     assert not Path(address).exists()
+
+
+def test_a_job_that_ends_as_the_last_worker_fetches_it_holds_up_nobody():
+    key = current_process().authkey
+
+    def fetch_often() -> None:
+        for _ in range(300):
+            with serve_job(Long("abc")) as address, Client(address, authkey=key) as connection:
+                connection.recv()
+
+    thread = Thread(target=fetch_often, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 @pytest.mark.slow

@@ -132,8 +132,10 @@ def serve_job(job: Job) -> Generator[Any]:
         yield listener.address
     finally:
         is_over.set()
-        with suppress(OSError, EOFError):  # wakes the thread
-            connection.Client(listener.address, authkey=key).close()
+        # Wakes the thread. Without the key: it does not wait for an answer, which nobody gives if the thread,
+        # with the last worker served, has ended by itself.
+        with suppress(OSError):
+            connection.Client(listener.address).close()
         thread.join(_LOOK_S)
         listener.close()
 
