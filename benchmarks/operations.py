@@ -22,7 +22,7 @@ from harness import matrix_gflops, traffic, write_figures
 from wirebert.data.flows import open_flows
 from wirebert.encoding.token_rows import JaggedRows, by_length
 from wirebert.inference.artifact import Artifact, load_artifact
-from wirebert.inference.onnx_backend import ONNX_TOKENS, open_session, padded
+from wirebert.inference.onnx_backend import ONNX_TOKENS, open_session, padded, session_options
 
 GENERATED_ROWS = 20_000
 PASSES = 5
@@ -39,11 +39,7 @@ def batches_of(rows: JaggedRows, artifact: Artifact, slots: int) -> Batches:
 
 def profiled(path: Path, batches: Batches, folder: Path) -> list[dict[str, Any]]:
     """Calls and milliseconds of each kind of operation, the longest first."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = (
-        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    )  # as in `open_session`
+    options = session_options()
     options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     for batch in batches:

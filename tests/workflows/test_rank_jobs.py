@@ -55,7 +55,7 @@ def test_flows_that_can_not_be_read_here_are_told_with_the_way_out(
         run_worker(SINGLE_PROCESS)
 
 
-def test_kernels_are_compiled_before_the_training_that_needs_them_is_sent(monkeypatch: pytest.MonkeyPatch):
+def test_a_rank_gets_the_kernels_ready_that_it_is_told(monkeypatch: pytest.MonkeyPatch):
     sent: Iterator[object] = iter([KernelJob(TrainConfig(), Architecture(vocab_size=1, num_classes=1)), None])
 
     def take(_group: ProcessGroup) -> object:

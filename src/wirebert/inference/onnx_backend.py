@@ -123,10 +123,17 @@ def open_session(model: Path | bytes) -> Any:
         raise ConfigError(
             "ONNX Runtime is not installed; install it with `pip install onnxruntime`"
         ) from error
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, session_options(), providers=["CPUExecutionProvider"])
+
+
+def session_options() -> Any:
+    """One thread, and only the fusions that pay."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # ONNX Runtime would fuse addition and normalisation into one operation, seven times slower than the two.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    source = str(model) if isinstance(model, Path) else model
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return options

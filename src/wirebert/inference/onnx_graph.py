@@ -36,7 +36,7 @@ in 16 bits, where 2 * 255 * 64 has room, and the sum of 127 steps is cut off wit
 _CONTRIB: Final = "com.microsoft"
 _OPSET, _IR_VERSION = 17, 8
 _NORM_EPS: Final = 1e-12
-_HIDDEN: Final = 1e9
+_PENALTY: Final = 1e9
 """What is taken from the attention scores of padding."""
 _LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
 
@@ -146,12 +146,12 @@ class _Graph:
         start, stop, axis = (self.constant([at], np.int64) for at in (0, 1, 1))
         return self.add("Slice", [tensor, start, stop, axis])
 
-    def hiding(self, mask: str) -> str:
+    def padding_penalty(self, mask: str) -> str:
         """To add to attention scores: 0 at tokens, a large negative number at padding; rows x 1 x slots."""
         mask = self.add("Cast", [mask], to=self._onnx.TensorProto.FLOAT)
         is_padding = self.add("Sub", [mask, self.constant(1)])  # -1 at padding
-        hidden = self.add("Mul", [is_padding, self.constant(_HIDDEN)])
-        return self.add("Unsqueeze", [hidden, self.constant([1], np.int64)])
+        penalty = self.add("Mul", [is_padding, self.constant(_PENALTY)])
+        return self.add("Unsqueeze", [penalty, self.constant([1], np.int64)])
 
     def normalized(self, tensor: str, weight: Array, bias: Array) -> str:
         constants = self.constant(weight), self.constant(bias)
@@ -292,8 +292,8 @@ def _attention_of_first_slot(
     query_RHD = graph.add("Reshape", [query, graph.constant([-1, num_heads, width], np.int64)])
     asked_HRE = by("MatMul", with_heads_swapped(query_RHD), by_head["k"] * width**-0.5)
     scores_RHS = graph.add("FusedMatMul", [with_heads_swapped(asked_HRE), hidden], domain=_CONTRIB, transB=1)
-    hides_padding = graph.hiding("mask")
-    attention_RHS = graph.add("Softmax", [graph.add("Add", [scores_RHS, hides_padding])], axis=-1)
+    scores_RHS = graph.add("Add", [scores_RHS, graph.padding_penalty("mask")])
+    attention_RHS = graph.add("Softmax", [scores_RHS], axis=-1)
     mean_HRE = with_heads_swapped(graph.add("MatMul", [attention_RHS, hidden]))
     values_RHD = with_heads_swapped(by("MatMul", mean_HRE, by_head["v"].transpose(0, 2, 1)))
     joined = graph.add("Reshape", [values_RHD, graph.constant([-1, 1, architecture.dim], np.int64)])

@@ -1,4 +1,4 @@
-"""What the other ranks of a training do: jobs that the first one sends, who owns the run and its data."""
+"""What the other ranks of a training do: jobs of the first one, which owns the run and its data."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
